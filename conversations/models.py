@@ -1,0 +1,139 @@
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class Role(models.TextChoices):
+    USER = "user", _("User")
+    ASSISTANT = "assistant", _("Assistant")
+
+
+class ConversationQuerySet(models.QuerySet["Conversation"]):
+    def visible(self) -> ConversationQuerySet:
+        """Conversations that were not deleted."""
+        return self.filter(deleted_at__isnull=True)
+
+    def owned_by(self, user: Any) -> ConversationQuerySet:
+        """The visible conversations of `user`; the look-up that is the permission."""
+        return self.visible().filter(owner=user.pk)
+
+
+class Conversation(models.Model):
+    """A tree of messages; the path from its root to `leaf` is what the page shows."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations"
+    )
+    title = models.CharField(max_length=200, blank=True)
+    # "<provider>:<name>", as the model registry lists it; empty means the site's default.
+    model = models.CharField(max_length=200, blank=True)
+    system_prompt = models.TextField(blank=True)
+    # Parameters of the generation (temperature, max_tokens), passed on as they are.
+    parameters = models.JSONField(default=dict, blank=True)
+    leaf = models.ForeignKey(
+        "Message", null=True, blank=True, on_delete=models.SET_NULL, related_name="+"
+    )
+    # Raised in each action's transaction; a message carries the version of its last change.
+    version = models.PositiveBigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+    last_message_at = models.DateTimeField(default=timezone.now)
+    # Hidden at once; the rows are purged later in pages.
+    deleted_at = models.DateTimeField(null=True, blank=True)
+
+    objects = ConversationQuerySet.as_manager()
+
+    class Meta:
+        ordering = ["-last_message_at"]
+        indexes = [
+            # The sidebar: one owner's visible conversations by last activity.
+            models.Index(
+                fields=["owner", "-last_message_at"],
+                condition=Q(deleted_at__isnull=True),
+                name="conversation_sidebar",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return self.title or str(_("New chat"))
+
+    def get_absolute_url(self) -> str:
+        return reverse("conversations:conversation-detail", args=[self.pk])
+
+
+class Message(models.Model):
+    """One turn. Retry and edit make siblings under the same parent; nothing is overwritten."""
+
+    id = models.BigAutoField(primary_key=True)
+    conversation = models.ForeignKey(
+        Conversation, on_delete=models.CASCADE, related_name="messages"
+    )
+    parent = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.CASCADE, related_name="replies"
+    )
+    role = models.CharField(max_length=10, choices=Role.choices)
+    # For an answer: empty while its stream is open, then the stream's text.
+    content = models.TextField(blank=True)
+    # An answer's stream; its chunks are the text until `content` is set.
+    stream = models.OneToOneField(
+        "streaming.Stream",
+        null=True,
+        blank=True,
+        on_delete=models.SET_NULL,
+        related_name="message",
+    )
+    # The model that gave this answer, as in Conversation.model.
+    model = models.CharField(max_length=200, blank=True)
+    # Token counts as the provider reports them: prompt_tokens, completion_tokens.
+    usage = models.JSONField(default=dict, blank=True)
+    # The conversation's version when this message last changed.
+    version = models.PositiveBigIntegerField(default=0, editable=False)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["id"]
+        indexes = [
+            # What changed in a conversation since the version a page has.
+            models.Index(fields=["conversation", "version"], name="message_changes"),
+        ]
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(role=Role.ASSISTANT) | Q(stream__isnull=True),
+                name="message_stream_only_for_answers",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.get_role_display()} {self.pk}"
+
+
+class Submission(models.Model):
+    """The record that makes one rendered form act once, however often it is sent.
+
+    It is inserted first, in the action's transaction; who loses the insert reads the winner's
+    `message` (the prompt that was stored).
+    """
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="submissions"
+    )
+    key = models.UUIDField()
+    body_hash = models.CharField(max_length=64)
+    message = models.ForeignKey(Message, null=True, on_delete=models.CASCADE, related_name="+")
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["user", "key"], name="submission_user_key_unique"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.user_id} {self.key}"

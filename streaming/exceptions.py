@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+
+class StreamingError(Exception):
+    """Base of what this app raises."""
+
+
+class UnknownGenerator(StreamingError):
+    """No generator is registered under that name."""
+
+
+class StreamFailed(StreamingError):
+    """Raised by a generator to end its stream as `error` with a reason and a sentence for people.
+
+    `reason` is a value of `EndReason`; `detail` is shown to the reader: no keys, URLs or raw errors.
+    """
+
+    def __init__(self, reason: str, detail: str = "") -> None:
+        super().__init__(f"{reason}: {detail}" if detail else reason)
+        self.reason = reason
+        self.detail = detail
+
+
+class BadOffset(StreamingError):
+    """The offset is not one that a reader of this stream may ask for; the message says which are."""
