@@ -1,0 +1,1 @@
+"""Fixtures for what tests start themselves: PostgreSQL, Redis, Chromium and our own server."""
