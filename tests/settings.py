@@ -8,7 +8,7 @@ os.environ["ENV_FILE"] = os.devnull
 os.environ.setdefault("SECRET_KEY", "tests-only-" + "x" * 50)
 os.environ.setdefault("LOCAL_MODEL", "off")
 
-from chatsite.settings import *  # noqa: E402, F403
+from chatsite.settings import *  # noqa: F403
 
 # In-process tests decide themselves what runs when.
 STREAMING_RUNNER = "off"
