@@ -1,4 +1,4 @@
-"""Typed reading of environment variables, and of `.env`; errors name the variable and what it takes."""
+"""Typed reading of environment variables and of `.env`; errors say what a variable takes."""
 
 from __future__ import annotations
 

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+
+from tests.services import ROOT, running_server, site_env, site_template
+
+
+def test_it_serves_pages_and_says_where(tmp_path):
+    with running_server(tmp_path) as server:
+        assert f"Serving on {server.url}/" in server.output()
+        assert server.stop() == 0
+
+
+def test_it_stops_although_a_connection_stays_open(tmp_path):
+    with running_server(tmp_path) as server:
+        idle = http.client.HTTPConnection("127.0.0.1", server.port)
+        idle.request("GET", "/")
+        idle.getresponse().read()
+        assert server.stop(signal.SIGINT) == 0
+        idle.close()
+        assert "Traceback" not in server.output()
+
+
+def test_a_second_signal_does_not_wait_for_the_first(tmp_path):
+    with running_server(tmp_path) as server:
+        server.process.send_signal(signal.SIGTERM)
+        assert server.stop(signal.SIGTERM) == 0
+
+
+def test_it_starts_again_after_a_kill(tmp_path):
+    with running_server(tmp_path) as server:
+        first = server.pid
+        server.kill9()
+        server.start()
+        assert server.pid != first
+        assert server.answers()
+
+
+def test_it_runs_on_pythons_own_loop_too(tmp_path):
+    with running_server(tmp_path, env={"UVLOOP": "False"}) as server:
+        assert server.stop() == 0
+
+
+def test_it_is_small_when_idle(tmp_path):
+    with running_server(tmp_path) as server:
+        assert resident_mib(server.pid) <= 130
+
+
+def test_a_taken_port_is_one_sentence(tmp_path):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        done = serve(tmp_path, "--port", str(port))
+    assert done.returncode == 1
+    assert done.stderr.strip().splitlines() == [
+        f"CommandError: Cannot listen on 127.0.0.1:{port} (Address already in use); "
+        f"choose another port, for example --port {port + 1} (make run PORT=…)."
+    ]
+
+
+def test_a_host_of_another_machine_is_refused_too(tmp_path):
+    done = serve(tmp_path, "--host", "192.0.2.1")
+    assert done.returncode == 1
+    assert "Cannot listen on 192.0.2.1:8000" in done.stderr
+
+
+def serve(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
+    env = site_env(site_template() / "db.sqlite3", site_template() / "static")
+    return subprocess.run(
+        [sys.executable, "manage.py", "serve", *arguments],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def resident_mib(pid: int) -> float:
+    with open(f"/proc/{pid}/status") as status:
+        line = next(line for line in status if line.startswith("VmRSS:"))
+    return int(line.split()[1]) / 1024
