@@ -34,7 +34,7 @@ class Migration(migrations.Migration):
             ],
             options={
                 'indexes': [models.Index(condition=models.Q(('email__isnull', True)), fields=['last_login'], name='user_guest_last_login')],
-                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('email'), name='user_email_unique', violation_error_message='An account with this email address already exists.'), models.CheckConstraint(condition=models.Q(('email', ''), _negated=True), name='user_email_not_empty')],
+                'constraints': [models.UniqueConstraint(django.db.models.functions.text.Lower('email'), name='user_email_unique', violation_error_message='An account with this email address already exists.'), models.CheckConstraint(condition=models.Q(('email', ''), _negated=True), name='user_email_not_empty'), models.CheckConstraint(condition=models.Q(('email__isnull', True), ('guest_key__isnull', True), _connector='OR'), name='user_guest_key_only_for_guests')],
             },
         ),
     ]
