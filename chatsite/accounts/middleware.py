@@ -1,0 +1,42 @@
+"""The page's guest cookie; stands after AuthenticationMiddleware."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from asgiref.sync import iscoroutinefunction, markcoroutinefunction
+from django.http import HttpRequest, HttpResponseBase
+
+from .guests import ensure_guest_cookie
+
+
+class GuestCookie:
+    """Sets the guest cookie on HTML answers to visitors who are not signed in."""
+
+    sync_capable = async_capable = True
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable]) -> None:
+        self.get_response = get_response
+        if iscoroutinefunction(get_response):
+            markcoroutinefunction(self)
+
+    def __call__(self, request: HttpRequest):  # type: ignore[no-untyped-def]
+        if iscoroutinefunction(self):
+            return self.acall(request)
+        response = self.get_response(request)
+        if is_html(response) and not request.user.is_authenticated:
+            ensure_guest_cookie(request, response)  # type: ignore[arg-type]
+        return response
+
+    async def acall(self, request: HttpRequest) -> HttpResponseBase:
+        response = await self.get_response(request)  # type: ignore[misc]
+        if is_html(response) and not (await request.auser()).is_authenticated:
+            ensure_guest_cookie(request, response)
+        return response
+
+
+guest_cookie = GuestCookie
+
+
+def is_html(response: HttpResponseBase) -> bool:
+    return response.headers.get("Content-Type", "").startswith("text/html")
