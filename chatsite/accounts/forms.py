@@ -1,0 +1,121 @@
+"""The forms of signing in, up and back in; Django's own, by email address and throttled."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.contrib.auth import forms as auth_forms
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from .models import User
+from .throttles import Throttle
+
+EMAIL_TAKEN = _("An account with this email address already exists.")
+PASSWORD_HINT = _("At least 8 characters; not only digits, not a common password.")
+
+
+class EmailField(forms.EmailField):
+    """An address in the one spelling in which accounts store it."""
+
+    def __init__(self, *, autocomplete: str = "email", **kwargs: Any) -> None:
+        attrs = {"autocomplete": autocomplete, "autocapitalize": "none", "spellcheck": "false"}
+        super().__init__(label=_("Email"), widget=forms.EmailInput(attrs=attrs), **kwargs)
+
+    def to_python(self, value: Any) -> Any:
+        return super().to_python(value).lower()
+
+
+class SignInForm(auth_forms.AuthenticationForm):
+    """Email and password; the answer is the same whether or not the account exists."""
+
+    username = EmailField(autocomplete="username")
+
+    error_messages = {
+        **auth_forms.AuthenticationForm.error_messages,
+        "invalid_login": _("This email address and password do not belong together."),
+    }
+
+    def clean(self) -> dict[str, Any]:
+        email = self.cleaned_data.get("username")
+        if not email or not self.cleaned_data.get("password"):
+            return self.cleaned_data
+        throttle = Throttle("sign-in", self.request, email)
+        throttle.attempt()
+        cleaned = super().clean()
+        throttle.forgive()
+        return cleaned
+
+
+class SignUpForm(auth_forms.BaseUserCreationForm):
+    """Email and password of a new account; also of a guest who becomes one.
+
+    It says when an address is taken. Hiding that would need a confirmation mail in between, and
+    this site works without a mail server; the throttle makes trying out a list of addresses slow.
+    """
+
+    email = EmailField()
+
+    class Meta:
+        model = User
+        fields = ["email"]
+
+    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+        self.fields["password1"].help_text = PASSWORD_HINT
+        self.fields["password2"].label = _("Password, once more")
+        self.fields["password2"].help_text = ""
+
+    def clean_email(self) -> str:
+        email = self.cleaned_data["email"]
+        if User.objects.with_email(email).exists():
+            Throttle("sign-up", self.request).attempt()
+            raise ValidationError(EMAIL_TAKEN, code="taken")
+        return email
+
+
+class PasswordChangeForm(auth_forms.PasswordChangeForm):
+    """The old password, throttled: a borrowed session must not be a way to guess it."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        shorten_hints(self)
+
+    def clean_old_password(self) -> str:
+        throttle = Throttle("password-change", None, self.user.email)
+        throttle.attempt()
+        password = super().clean_old_password()
+        throttle.forgive()
+        return password
+
+
+class SetPasswordForm(auth_forms.SetPasswordForm):
+    """A new password for who followed the link in the mail."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        shorten_hints(self)
+
+
+class PasswordResetForm(auth_forms.PasswordResetForm):
+    """Asks for a mail; counts and answers alike whether or not the account exists."""
+
+    email = EmailField()
+
+    def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.request = request
+
+    def clean(self) -> dict[str, Any]:
+        if email := self.cleaned_data.get("email"):
+            Throttle("password-reset", self.request, email).attempt()
+        return self.cleaned_data
+
+
+def shorten_hints(form: auth_forms.SetPasswordForm) -> None:
+    form.fields["new_password1"].help_text = PASSWORD_HINT
+    form.fields["new_password2"].label = _("New password, once more")
+    form.fields["new_password2"].help_text = ""

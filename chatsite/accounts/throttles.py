@@ -1,0 +1,79 @@
+"""How often somebody may try: attempts counted in the cache, per window of fixed length."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+
+from django.core.cache import cache
+from django.core.exceptions import ValidationError
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+WINDOW_SECONDS = 15 * 60
+PER_EMAIL = 10
+# An office shares one address; somebody who tries many accounts runs into this one.
+PER_NETWORK = 50
+
+
+class Throttle:
+    """Attempts at one `purpose` for one email address and from one network.
+
+    An attempt is counted before it is made, so that parallel ones cannot slip through, and
+    `forgive` takes it back when it turned out to be the right person.
+    """
+
+    def __init__(self, purpose: str, request: HttpRequest | None, email: str = "") -> None:
+        network = network_of(request)
+        self.email_key = cache_key(purpose, "email", email) if email else None
+        self.network_key = cache_key(purpose, "network", network) if network else None
+
+    def attempt(self) -> None:
+        """Count one attempt. Raises ValidationError (code `throttled`) when it is one too many."""
+        at_email = count(self.email_key) if self.email_key else 0
+        in_network = count(self.network_key) if self.network_key else 0
+        if at_email > PER_EMAIL or in_network > PER_NETWORK:
+            raise ValidationError(
+                _("Too many attempts. Please try again in %(minutes)s minutes."),
+                code="throttled",
+                params={"minutes": WINDOW_SECONDS // 60},
+            )
+
+    def forgive(self) -> None:
+        """Take this attempt back, and forget the failed ones at this email address."""
+        if self.email_key:
+            cache.delete(self.email_key)
+        if self.network_key:
+            count(self.network_key, by=-1)
+
+
+def count(key: str, by: int = 1) -> int:
+    """Change the counter; return its new value. The first attempt opens the window."""
+    cache.add(key, 0, WINDOW_SECONDS)
+    try:
+        return cache.incr(key, by)
+    except ValueError:  # the window closed between the two calls
+        return by
+
+
+def cache_key(purpose: str, kind: str, value: str) -> str:
+    """A key that any cache accepts and that shows nobody's address."""
+    return f"throttle:{purpose}:{kind}:{hashlib.sha256(value.encode()).hexdigest()}"
+
+
+def network_of(request: HttpRequest | None) -> str:
+    """The client's IPv4 address or IPv6 /64 network, the least that one person can change.
+
+    Empty for loopback: that is a proxy which does not pass on its clients' addresses, and
+    counting it would lock everybody out at once.
+    """
+    try:
+        address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", "") if request else "")
+    except ValueError:
+        return ""
+    address = getattr(address, "ipv4_mapped", None) or address
+    if address.is_loopback:
+        return ""
+    if address.version == 6:
+        return str(ipaddress.ip_network((address, 64), strict=False))
+    return str(address)

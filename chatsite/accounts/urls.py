@@ -1,0 +1,38 @@
+from __future__ import annotations
+
+from django.contrib.auth import views as auth_views
+from django.urls import path
+
+from . import views
+
+app_name = "accounts"
+
+urlpatterns = [
+    path("sign-in/", views.SignIn.as_view(), name="sign-in"),
+    path("sign-in/guest/", views.sign_in_as_guest, name="sign-in-guest"),
+    path("sign-up/", views.SignUp.as_view(), name="sign-up"),
+    path("sign-out/", views.sign_out, name="sign-out"),
+    path("bring-chats-along/", views.bring_chats_along_page, name="bring-chats-along"),
+    path("password/", views.PasswordChange.as_view(), name="password-change"),
+    path(
+        "password/done/",
+        auth_views.PasswordChangeDoneView.as_view(template_name="accounts/password_done.html"),
+        name="password-change-done",
+    ),
+    path("password/reset/", views.PasswordReset.as_view(), name="password-reset"),
+    path(
+        "password/reset/sent/",
+        auth_views.PasswordResetDoneView.as_view(template_name="accounts/password_reset_sent.html"),
+        name="password-reset-done",
+    ),
+    path(
+        "password/reset/complete/",
+        auth_views.PasswordResetCompleteView.as_view(template_name="accounts/password_done.html"),
+        name="password-reset-complete",
+    ),
+    path(
+        "password/reset/<uidb64>/<token>/",
+        views.PasswordResetConfirm.as_view(),
+        name="password-reset-confirm",
+    ),
+]

@@ -1,0 +1,200 @@
+"""Signing in, out and up; Django's own views where they fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import login, logout
+from django.contrib.auth import views as auth_views
+from django.db import IntegrityError, transaction
+from django.forms import BaseForm
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import redirect, render, resolve_url
+from django.urls import reverse_lazy
+from django.utils.decorators import method_decorator
+from django.utils.http import url_has_allowed_host_and_scheme
+from django.views.decorators.cache import never_cache
+from django.views.decorators.debug import sensitive_post_parameters
+from django.views.decorators.http import require_http_methods, require_POST
+from django.views.generic import FormView
+
+from . import forms
+from .actions import bring_chats_along
+from .guests import renew_guest_cookie, sign_in_guest
+from .models import User
+from .throttles import WINDOW_SECONDS
+
+# In the session after sign-in: whose chats the new session's account is offered, and where to
+# go after the answer.
+OFFER = "chats_to_bring_along"
+
+
+class FormPage:
+    """An invalid form comes back as it was typed, with 422, or 429 after too many attempts."""
+
+    def form_invalid(self, form: BaseForm) -> HttpResponse:
+        errors = [error for field in form.errors.as_data().values() for error in field]
+        throttled = any(error.code == "throttled" for error in errors)
+        context = self.get_context_data(form=form)  # type: ignore[attr-defined]
+        response = self.render_to_response(  # type: ignore[attr-defined]
+            context, status=429 if throttled else 422
+        )
+        if throttled:
+            response.headers["Retry-After"] = str(WINDOW_SECONDS)
+        return response
+
+
+class SignIn(FormPage, auth_views.LoginView):
+    """Email and password; a guest with chats is then asked whether to bring them along."""
+
+    authentication_form = forms.SignInForm
+    template_name = "accounts/sign_in.html"
+
+    def form_valid(self, form: forms.SignInForm) -> HttpResponse:
+        before, chats = self.request.user, chats_of_guest(self.request)
+        login(self.request, form.get_user())
+        if not chats:
+            return redirect(self.get_success_url())
+        # Left behind, the chats must not open to the browser's next visitor.
+        before.forget_guest_cookie()
+        self.request.session[OFFER] = {"guest": before.pk, "next": self.get_success_url()}
+        return redirect("accounts:bring-chats-along")
+
+
+@method_decorator([sensitive_post_parameters(), never_cache], name="dispatch")
+class SignUp(FormPage, auth_views.RedirectURLMixin, FormView):
+    """A new account; for a guest the same row, with everything that belongs to it."""
+
+    form_class = forms.SignUpForm
+    template_name = "accounts/sign_up.html"
+    next_page = settings.LOGIN_REDIRECT_URL
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if is_account(request):
+            return redirect(self.get_success_url())
+        return super().dispatch(request, *args, **kwargs)
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return super().get_form_kwargs() | {"request": self.request}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        chats = chats_of_guest(self.request)
+        return super().get_context_data(next=self.get_redirect_url(), chats=chats, **kwargs)
+
+    def form_valid(self, form: forms.SignUpForm) -> HttpResponse:
+        try:
+            user = self.account_of(form)
+        except IntegrityError:  # somebody took the address since the form looked
+            form.add_error("email", forms.EMAIL_TAKEN)
+            return self.form_invalid(form)
+        if user is not None:
+            # A new session key and CSRF token; the guest's other sessions end with the password.
+            login(self.request, user)
+        response = redirect(self.get_success_url())
+        renew_guest_cookie(response)
+        return response
+
+    def account_of(self, form: forms.SignUpForm) -> User | None:
+        """The new account; None when another request made this guest one just before."""
+        if not self.request.user.is_authenticated:
+            with transaction.atomic():
+                return form.save()
+        user = User.objects.get(pk=self.request.user.pk)
+        email, password = form.cleaned_data["email"], form.cleaned_data["password1"]
+        return user if user.become_account(email, password) else None
+
+
+@never_cache
+@require_POST
+def sign_in_as_guest(request: HttpRequest) -> HttpResponse:
+    """The button 'Sign in anonymously'."""
+    sign_in_guest(request)
+    return redirect(next_url(request))
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def sign_out(request: HttpRequest) -> HttpResponse:
+    """Sign out by POST; a guest with chats first reads what is lost and confirms it."""
+    chats = chats_of_guest(request)
+    if not request.user.is_authenticated:
+        return redirect(settings.LOGIN_REDIRECT_URL)
+    if request.method != "POST" or (chats and "confirmed" not in request.POST):
+        return render(request, "accounts/sign_out.html", {"chats": chats})
+    request.user.forget_guest_cookie()
+    logout(request)
+    response = redirect(settings.LOGIN_REDIRECT_URL)
+    renew_guest_cookie(response)
+    return response
+
+
+@never_cache
+@require_http_methods(["GET", "HEAD", "POST"])
+def bring_chats_along_page(request: HttpRequest) -> HttpResponse:
+    """Offer the account the chats of the guest that this session was; one answer is taken."""
+    offer = request.session.get(OFFER)
+    if offer is None:
+        return redirect(settings.LOGIN_REDIRECT_URL)
+    guest = User.objects.filter(pk=offer["guest"], email__isnull=True).first()
+    answer = request.POST.get("answer")
+    if guest is not None and answer not in ("yes", "no"):
+        context = {"chats": guest.conversations.visible().count()}
+        status = 422 if request.method == "POST" else 200
+        return render(request, "accounts/bring_chats_along.html", context, status=status)
+    del request.session[OFFER]
+    if answer == "no":  # `next` may be a chat that was left behind
+        return redirect(settings.LOGIN_REDIRECT_URL)
+    if answer == "yes":
+        bring_chats_along(offer["guest"], request.user)
+    return redirect(offer["next"])
+
+
+@method_decorator(never_cache, name="dispatch")
+class PasswordChange(FormPage, auth_views.PasswordChangeView):
+    form_class = forms.PasswordChangeForm
+    template_name = "accounts/password_change.html"
+    success_url = reverse_lazy("accounts:password-change-done")
+
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.user.is_authenticated and request.user.is_guest:
+            return redirect("accounts:sign-up")
+        return super().dispatch(request, *args, **kwargs)
+
+
+@method_decorator(never_cache, name="dispatch")
+class PasswordReset(FormPage, auth_views.PasswordResetView):
+    form_class = forms.PasswordResetForm
+    template_name = "accounts/password_reset.html"
+    email_template_name = "accounts/password_reset_email.txt"
+    subject_template_name = "accounts/password_reset_subject.txt"
+    success_url = reverse_lazy("accounts:password-reset-done")
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return super().get_form_kwargs() | {"request": self.request}
+
+
+class PasswordResetConfirm(FormPage, auth_views.PasswordResetConfirmView):
+    form_class = forms.SetPasswordForm
+    template_name = "accounts/password_reset_confirm.html"
+    success_url = reverse_lazy("accounts:password-reset-complete")
+
+
+def is_account(request: HttpRequest) -> bool:
+    return request.user.is_authenticated and not request.user.is_guest
+
+
+def chats_of_guest(request: HttpRequest) -> int:
+    """How many chats this visitor would lose; 0 for who is no guest."""
+    if not request.user.is_authenticated or not request.user.is_guest:
+        return 0
+    return request.user.conversations.visible().count()
+
+
+def next_url(request: HttpRequest) -> str:
+    """Where the form's `next` points, if that is a page of this site; else the start."""
+    url = request.POST.get("next", "")
+    hosts = {request.get_host()}
+    if url_has_allowed_host_and_scheme(url, hosts, require_https=request.is_secure()):
+        return url
+    return resolve_url(settings.LOGIN_REDIRECT_URL)
