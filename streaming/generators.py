@@ -105,3 +105,8 @@ def get_generator(name: str) -> Generator:
         return _registry[name]
     except KeyError:
         raise UnknownGenerator(f"No generator {name!r}; known: {sorted(_registry)}") from None
+
+
+def registered_names() -> list[str]:
+    """The names of all registered generators, sorted."""
+    return sorted(_registry)
