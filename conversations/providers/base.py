@@ -64,13 +64,17 @@ class ProviderError(Exception):
     """A provider did not answer, or not to the end.
 
     `code` is a value of `streaming.models.EndReason` (provider, refused, rate_limit, too_long,
-    cut, idle, deadline); `detail` is a sentence for people, without key, URL or raw body.
+    no_model, cut, idle, deadline); `detail` is a sentence for people, without key, URL or raw body.
     """
 
-    def __init__(self, code: str, detail: str, *, retry_after: float | None = None) -> None:
+    def __init__(
+        self, code: str, detail: str, *, retry_after: float | None = None, retry: bool = False
+    ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
         self.detail = detail
+        # The same request may succeed in a moment; adapters try again before the first text.
+        self.retry = retry
         # Seconds, as the provider asks for, or None.
         self.retry_after = retry_after
 

@@ -1,0 +1,87 @@
+"""What a provider's refusal means, in our codes and in sentences for people."""
+
+from __future__ import annotations
+
+import email.utils
+import json
+import time
+from typing import Any
+
+from .base import ProviderError
+
+# Statuses worth another try, as long as no text has arrived.
+RETRIED_STATUSES = frozenset({429, 500, 502, 503, 529})
+
+# What providers write when a prompt does not fit: OpenAI, vLLM, Anthropic, llama.cpp.
+_TOO_LONG = (
+    "context_length_exceeded",
+    "maximum context length",
+    "prompt is too long",
+    "exceed_context_size",
+    "available context size",
+    "context window",
+    "request_too_large",
+)
+_NO_CREDIT = ("insufficient_quota", "credit balance", "exceeded your current quota")
+
+
+def cut() -> ProviderError:
+    return ProviderError("cut", "The connection to the provider was cut.")
+
+
+def unreadable() -> ProviderError:
+    return ProviderError("provider", "The provider sent an answer that cannot be read.")
+
+
+def error_of(
+    body: Any, status: int | None = None, retry_after: float | None = None
+) -> ProviderError:
+    """The error that a provider reports by `status` and `body`, or inside a stream (no status).
+
+    `body` is the parsed JSON, or text. Nothing of it is copied: it may hold keys or people's text.
+    """
+    said = _words(body)
+    retry = status in RETRIED_STATUSES
+    in_stream = status in (None, 200)
+    if status == 413 or any(mark in said for mark in _TOO_LONG):
+        return ProviderError("too_long", "The conversation is too long for this model.")
+    if status == 402 or any(mark in said for mark in _NO_CREDIT):
+        return ProviderError("rate_limit", "The provider refused: the credit is used up.")
+    if status == 429 or (in_stream and "rate_limit" in said):
+        when = "try again later" if retry_after is None else f"try again in {retry_after:.0f} s"
+        sentence = f"The provider refused: rate limit, {when}."
+        return ProviderError("rate_limit", sentence, retry_after=retry_after, retry=retry)
+    if status in (401, 403) or (in_stream and "authentication_error" in said):
+        return ProviderError("refused", "The provider refused the key.")
+    if status == 404:
+        return ProviderError("no_model", "The provider does not know this model.")
+    if status == 529 or "overloaded" in said:
+        sentence = "The provider is overloaded."
+    elif status is None or in_stream:
+        sentence = "The provider reported an error."
+    elif status >= 500:
+        sentence = f"The provider failed (status {status})."
+    elif 300 <= status < 400:
+        sentence = "The provider sent the request elsewhere, which is not followed."
+    else:
+        sentence = f"The provider rejected the request (status {status})."
+    return ProviderError("provider", sentence, retry_after=retry_after, retry=retry)
+
+
+def _words(body: Any) -> str:
+    """The lower-case text in which the marks are looked for."""
+    return (body if isinstance(body, str) else json.dumps(body))[:65_536].lower()
+
+
+def seconds_of(retry_after: str | None) -> float | None:
+    """Seconds from a Retry-After header, which is a number or an HTTP date; None if unreadable."""
+    if not retry_after:
+        return None
+    try:
+        return max(0.0, float(retry_after))
+    except ValueError:
+        pass
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(retry_after).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return None
