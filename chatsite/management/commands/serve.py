@@ -5,13 +5,17 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
 
 if TYPE_CHECKING:
     from daphne.server import Server
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 INTERRUPT_DRAIN_SECONDS = 2
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Command(BaseCommand):
@@ -26,14 +31,22 @@ class Command(BaseCommand):
         "Serves the site by Daphne. SIGTERM lets running answers finish for up to "
         "STREAMING_DRAIN_SECONDS, Ctrl-C for 2 seconds; a second signal stops at once."
     )
-    requires_migrations_checks = True
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--host", default="127.0.0.1", help="Address to listen on.")
         parser.add_argument("--port", type=int, default=8000, help="Port; 0 takes a free one.")
+        parser.add_argument("--migrate", action="store_true", help="Apply new migrations first.")
 
-    def handle(self, *, host: str, port: int, **options: Any) -> None:
+    def handle(self, *, host: str, port: int, migrate: bool, **options: Any) -> None:
         refuse_taken_port(host, port)
+        if migrate:
+            call_command("migrate", verbosity=0, skip_checks=True)
+        else:
+            self.check_migrations()
+        # The reactor's threads open their own.
+        connections.close_all()
+        if host not in LOOPBACK:
+            allow_own_names(host)
         server = make_server(host, port)
         from twisted.internet import reactor
 
@@ -103,6 +116,28 @@ def refuse_taken_port(host: str, port: int) -> None:
             f"Cannot listen on {host}:{port} ({reason}); choose another port, for example "
             f"--port {port + 1 if port < 65535 else 8000} (make run PORT=…)."
         ) from None
+
+
+def allow_own_names(host: str) -> None:
+    """Answer to this machine's names when it listens to others; ALLOWED_HOSTS, if set, decides."""
+    if "ALLOWED_HOSTS" in os.environ:
+        return
+    names = {host, socket.gethostname(), socket.getfqdn()} | own_addresses()
+    names -= {"0.0.0.0", "::"}
+    settings.ALLOWED_HOSTS = sorted({*settings.ALLOWED_HOSTS, *map(url_host, names)})
+
+
+def own_addresses() -> set[str]:
+    """The addresses from which this machine would talk to others; no packet is sent."""
+    addresses = set()
+    for family, elsewhere in (
+        (socket.AF_INET, "192.0.2.1"),
+        (socket.AF_INET6, "2001:db8::1"),
+    ):
+        with suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.connect((elsewhere, 9))
+            addresses.add(probe.getsockname()[0])
+    return addresses
 
 
 def make_server(host: str, port: int) -> Server:
