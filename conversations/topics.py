@@ -1,0 +1,69 @@
+"""The versions that open pages watch: of a conversation, and of a user's list of conversations."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth import get_user_model
+from django.db import transaction
+from django.db.models import F
+
+from streaming.topics import topic, touch
+
+from .models import Conversation
+
+
+def conversation_changed(conversation_id: UUID) -> int:
+    """Raise the versions of a conversation and of its owner; return the conversation's new one.
+
+    Call it inside the transaction of the change: its update is the lock that puts two changes of
+    one conversation in order. Pages are told after the commit.
+    """
+    conversations = Conversation.objects.filter(pk=conversation_id)
+    conversations.update(version=F("version") + 1)
+    owner_id, version = conversations.values_list("owner_id", "version").get()
+    users = get_user_model()._default_manager.filter(pk=owner_id)
+    users.update(version=F("version") + 1)
+    user_version = users.values_list("version", flat=True).get()
+
+    def tell() -> None:
+        touch(f"conversation:{conversation_id}", version)
+        touch(f"user:{owner_id}", user_version)
+
+    transaction.on_commit(tell)
+    return version
+
+
+def _uuids(keys: list[str]) -> list[UUID]:
+    found = []
+    for key in keys:
+        try:
+            found.append(UUID(key))
+        except ValueError:
+            continue
+    return found
+
+
+def _may_watch_conversation(user: Any, key: str) -> bool:
+    return Conversation.objects.owned_by(user).filter(pk__in=_uuids([key])).exists()
+
+
+def _conversation_versions(keys: list[str]) -> dict[str, int]:
+    rows = Conversation.objects.visible().filter(pk__in=_uuids(keys))
+    return {str(pk): version for pk, version in rows.values_list("pk", "version")}
+
+
+def _may_watch_user(user: Any, key: str) -> bool:
+    return bool(user.is_authenticated) and str(user.pk) == key
+
+
+def _user_versions(keys: list[str]) -> dict[str, int]:
+    users = get_user_model()._default_manager.filter(pk__in=[key for key in keys if key.isdigit()])
+    return {str(pk): version for pk, version in users.values_list("pk", "version")}
+
+
+def register() -> None:
+    """Tell `streaming` of both kinds of topic."""
+    topic("conversation", may_watch=_may_watch_conversation, versions=_conversation_versions)
+    topic("user", may_watch=_may_watch_user, versions=_user_versions)
