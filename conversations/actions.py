@@ -1,0 +1,181 @@
+"""What a person can do in a chat: each verb is one transaction, with effects on its commit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from streaming import actions as streams
+
+from . import providers
+from .exceptions import KeyReused, StillRunning, UnknownModel
+from .models import Conversation, Message, Role, Submission
+from .topics import conversation_changed
+
+GENERATOR = "conversations.reply"
+TITLE_CHARS = 60
+
+
+@dataclass(frozen=True)
+class Sent:
+    """What one sent form stored: the prompt, and the newest answer to it."""
+
+    prompt: Message
+    answer: Message
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.prompt.conversation
+
+
+def start_conversation(user: Any, content: str, *, key: UUID, model: str = "") -> Sent:
+    """Store a new conversation of `user` with its first message and an answer that starts.
+
+    `model` is an id of the registry; empty means the site's default. The same `key` again returns
+    the same rows. Raises KeyReused, UnknownModel.
+    """
+    _check_model(model)
+
+    def write() -> Message:
+        conversation = Conversation.objects.create(
+            owner=user, title=title_from(content), model=model
+        )
+        return _ask(conversation, content)
+
+    return _sent(_once(user, key, ("start", content, model), write))
+
+
+def send_message(conversation: Conversation, content: str, *, key: UUID) -> Sent:
+    """Store the user's message under the newest answer, and an answer that starts.
+
+    The same `key` again returns the same rows. Raises KeyReused; StillRunning while the newest
+    answer runs.
+    """
+
+    def write() -> Message:
+        return _ask(conversation, content)
+
+    body = ("send", str(conversation.pk), content)
+    return _sent(_once(conversation.owner, key, body, write))
+
+
+def retry(message: Message, *, key: UUID) -> Message:
+    """Answer again: store a sibling of the answer `message`, which becomes the page's newest.
+
+    The same `key` again returns the same answer. Raises KeyReused; StillRunning while an answer of
+    the conversation runs.
+    """
+
+    def write() -> Message:
+        conversation = message.conversation
+        version = conversation_changed(conversation.pk)
+        _refuse_while_running(conversation)
+        return _answer(conversation, message.parent, version)
+
+    return _once(message.conversation.owner, key, ("retry", str(message.pk)), write)
+
+
+def stop(message: Message) -> bool:
+    """End the answer where it stands; False when it had already ended."""
+    return message.stream is not None and streams.stop(message.stream)
+
+
+def set_model(conversation: Conversation, model: str) -> None:
+    """Let `model` give the conversation's next answers. Raises UnknownModel."""
+    _check_model(model)
+    with transaction.atomic():
+        conversation.model = model
+        conversation.save(update_fields=["model"])
+        conversation_changed(conversation.pk)
+
+
+def title_from(content: str) -> str:
+    """The first line of a first message as a title, cut at a word."""
+    line = next((line.strip() for line in content.splitlines() if line.strip()), "")
+    if len(line) <= TITLE_CHARS:
+        return line
+    cut = line[: TITLE_CHARS + 1].rsplit(None, 1)[0][:TITLE_CHARS].rstrip()
+    return f"{cut}…"
+
+
+def _once(user: Any, key: UUID, body: tuple[str, ...], write: Callable[[], Message]) -> Message:
+    """Run `write` in a transaction for the first submission of `key`; later ones get its message.
+
+    The record goes in first: of two submissions at once the second one's insert waits for the
+    first transaction, fails, and reads what it stored.
+    """
+    body_hash = hashlib.sha256("\0".join(body).encode()).hexdigest()
+    with transaction.atomic():
+        try:
+            with transaction.atomic():
+                submission = Submission.objects.create(user=user, key=key, body_hash=body_hash)
+        except IntegrityError:
+            first = Submission.objects.select_related(
+                "message__conversation", "message__stream"
+            ).get(user=user, key=key)
+            if first.body_hash != body_hash or first.message is None:
+                raise KeyReused(
+                    _("This form was already sent with another text. Send it again.")
+                ) from None
+            return first.message
+        submission.message = write()
+        submission.save(update_fields=["message"])
+    return submission.message
+
+
+def _ask(conversation: Conversation, content: str) -> Message:
+    version = conversation_changed(conversation.pk)
+    _refuse_while_running(conversation)
+    prompt = Message.objects.create(
+        conversation=conversation,
+        parent_id=conversation.leaf_id,
+        role=Role.USER,
+        content=content,
+        version=version,
+    )
+    _answer(conversation, prompt, version)
+    return prompt
+
+
+def _answer(conversation: Conversation, prompt: Message | None, version: int) -> Message:
+    answer = Message.objects.create(
+        conversation=conversation,
+        parent=prompt,
+        role=Role.ASSISTANT,
+        stream=streams.create(GENERATOR, owner=conversation.owner),
+        model=conversation.model or providers.default_model_id(),
+        version=version,
+    )
+    conversation.leaf = answer
+    conversation.last_message_at = timezone.now()
+    conversation.save(update_fields=["leaf", "last_message_at"])
+    return answer
+
+
+def _refuse_while_running(conversation: Conversation) -> None:
+    """Read the newest state under the lock that `conversation_changed` took, and refuse."""
+    conversation.refresh_from_db(
+        fields=["leaf", "version", "model"],
+        from_queryset=Conversation.objects.select_related("leaf__stream"),
+    )
+    leaf = conversation.leaf
+    if leaf and leaf.stream and leaf.stream.is_open:
+        raise StillRunning(_("An answer is still running. Stop it, or wait until it has ended."))
+
+
+def _sent(prompt: Message) -> Sent:
+    answer = prompt.replies.select_related("stream").order_by("id").first()
+    assert answer is not None  # stored in the prompt's own transaction
+    return Sent(prompt=prompt, answer=answer)
+
+
+def _check_model(model: str) -> None:
+    if model and providers.choice(model) is None:
+        raise UnknownModel(_("The model %(model)s is not available.") % {"model": model})

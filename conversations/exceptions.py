@@ -1,0 +1,17 @@
+from __future__ import annotations
+
+
+class Refused(Exception):
+    """An action was refused; the text is a sentence for the person who asked."""
+
+
+class KeyReused(Refused):
+    """The form's key was already used for another message."""
+
+
+class StillRunning(Refused):
+    """The conversation's newest answer has not ended yet."""
+
+
+class UnknownModel(Refused):
+    """The model is not one that this site offers."""

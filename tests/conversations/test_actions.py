@@ -1,0 +1,178 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+
+from conversations import actions
+from conversations.exceptions import KeyReused, StillRunning, UnknownModel
+from conversations.models import Conversation, Message, Role, Submission
+from streaming.actions import end_stream
+from streaming.models import EndReason, Status, Stream
+
+
+def finish(message: Message, text: str = "") -> None:
+    """End the answer as its generator would, with `text` already committed."""
+    if text:
+        message.stream.chunks.create(start=0, text=text, epoch=0, created_at=message.created_at)
+        Stream.objects.filter(pk=message.stream_id).update(length=len(text))
+    assert end_stream(message.stream_id, Status.DONE, EndReason.COMPLETE) is not None
+
+
+def test_it_starts_a_conversation_with_a_prompt_and_an_answer_that_starts(owner):
+    sent = actions.start_conversation(owner, "Hello\nthere", key=uuid4())
+    assert (sent.prompt.role, sent.prompt.content) == (Role.USER, "Hello\nthere")
+    assert (sent.answer.role, sent.answer.content) == (Role.ASSISTANT, "")
+    assert sent.answer.parent == sent.prompt
+    assert sent.answer.stream.start_requested_at is not None
+    conversation = Conversation.objects.get()
+    assert conversation.owner == owner
+    assert conversation.title == "Hello"
+    assert conversation.leaf == sent.answer
+
+
+def test_it_raises_the_versions_that_pages_watch(owner):
+    sent = actions.start_conversation(owner, "Hello", key=uuid4())
+    conversation = Conversation.objects.get()
+    owner.refresh_from_db()
+    assert conversation.version == sent.prompt.version == sent.answer.version == 1
+    assert owner.version == 1
+
+
+def test_it_tells_pages_after_the_commit(owner, django_capture_on_commit_callbacks):
+    with django_capture_on_commit_callbacks() as callbacks:
+        actions.start_conversation(owner, "Hello", key=uuid4())
+    assert callbacks
+
+
+def test_the_same_key_again_gives_the_same_rows(owner):
+    key = uuid4()
+    first = actions.start_conversation(owner, "Hello", key=key)
+    again = actions.start_conversation(owner, "Hello", key=key)
+    assert (again.prompt, again.answer) == (first.prompt, first.answer)
+    assert Conversation.objects.count() == Stream.objects.count() == 1
+
+
+def test_another_text_with_the_same_key_is_refused_and_stores_nothing(owner):
+    key = uuid4()
+    actions.start_conversation(owner, "Hello", key=key)
+    with pytest.raises(KeyReused):
+        actions.start_conversation(owner, "Something else", key=key)
+    assert Conversation.objects.count() == 1
+
+
+def test_the_same_key_of_two_people_is_two_conversations(owner, stranger):
+    key = uuid4()
+    actions.start_conversation(owner, "Hello", key=key)
+    actions.start_conversation(stranger, "Hello", key=key)
+    assert Conversation.objects.count() == 2
+
+
+def test_it_sends_a_message_under_the_newest_answer(owner):
+    first = actions.start_conversation(owner, "One", key=uuid4())
+    finish(first.answer, "Two")
+    sent = actions.send_message(Conversation.objects.get(), "Three", key=uuid4())
+    assert sent.prompt.parent == first.answer
+    assert Conversation.objects.get().leaf == sent.answer
+
+
+def test_it_refuses_a_message_while_an_answer_runs(owner):
+    sent = actions.start_conversation(owner, "One", key=uuid4())
+    with pytest.raises(StillRunning):
+        actions.send_message(sent.conversation, "Two", key=uuid4())
+    assert Message.objects.count() == 2
+    assert Submission.objects.count() == 1
+
+
+def test_a_refused_message_may_be_sent_again_with_its_key(owner):
+    first = actions.start_conversation(owner, "One", key=uuid4())
+    key = uuid4()
+    with pytest.raises(StillRunning):
+        actions.send_message(first.conversation, "Two", key=key)
+    actions.stop(first.answer)
+    assert actions.send_message(first.conversation, "Two", key=key).prompt.content == "Two"
+
+
+def test_a_retry_is_a_sibling_and_becomes_the_newest(owner):
+    first = actions.start_conversation(owner, "One", key=uuid4())
+    finish(first.answer, "Two")
+    answer = actions.retry(Message.objects.get(pk=first.answer.pk), key=uuid4())
+    assert answer.parent == first.prompt
+    assert Conversation.objects.get().leaf == answer
+    assert Message.objects.get(pk=first.answer.pk).content == "Two"
+
+
+def test_a_retry_sent_twice_is_one_answer(owner):
+    first = actions.start_conversation(owner, "One", key=uuid4())
+    finish(first.answer)
+    key = uuid4()
+    assert actions.retry(first.answer, key=key) == actions.retry(first.answer, key=key)
+    assert first.prompt.replies.count() == 2
+
+
+def test_a_retry_is_refused_while_an_answer_runs(owner):
+    sent = actions.start_conversation(owner, "One", key=uuid4())
+    with pytest.raises(StillRunning):
+        actions.retry(sent.answer, key=uuid4())
+
+
+def test_stop_ends_the_answer_and_keeps_its_text(owner):
+    sent = actions.start_conversation(owner, "One", key=uuid4())
+    sent.answer.stream.chunks.create(
+        start=0, text="Half an ans", epoch=0, created_at=sent.answer.created_at
+    )
+    Stream.objects.update(length=11)
+    assert actions.stop(sent.answer)
+    assert not actions.stop(sent.answer)
+    answer = Message.objects.get(pk=sent.answer.pk)
+    assert (answer.stream.status, answer.content) == (Status.STOPPED, "Half an ans")
+
+
+def test_the_end_raises_the_version_but_not_the_message_s(owner):
+    sent = actions.start_conversation(owner, "One", key=uuid4())
+    finish(sent.answer, "Two")
+    answer = Message.objects.get(pk=sent.answer.pk)
+    assert answer.content == "Two"
+    assert answer.version == sent.answer.version
+    assert Conversation.objects.get().version > answer.version
+
+
+def test_it_refuses_a_model_that_is_not_offered(owner):
+    with pytest.raises(UnknownModel):
+        actions.start_conversation(owner, "One", key=uuid4(), model="nobody:nothing")
+    sent = actions.start_conversation(owner, "One", key=uuid4(), model="echo:echo")
+    with pytest.raises(UnknownModel):
+        actions.set_model(sent.conversation, "nobody:nothing")
+    assert Conversation.objects.get().model == "echo:echo"
+
+
+@pytest.mark.parametrize(
+    ("content", "title"),
+    [
+        ("Hello", "Hello"),
+        ("\n\n  Hello \nworld", "Hello"),
+        ("word " * 30, "word word word word word word word word word word word word…"),
+        ("x" * 200, "x" * 60 + "…"),
+    ],
+)
+def test_the_title_is_the_first_line_cut_at_a_word(content, title):
+    assert actions.title_from(content) == title
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ten_submissions_at_once_store_one_message(owner):
+    key = uuid4()
+
+    def submit(_: int) -> int:
+        try:
+            return actions.start_conversation(owner, "Hello", key=key).prompt.pk
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(10) as pool:
+        pks = set(pool.map(submit, range(10)))
+    assert len(pks) == 1
+    assert Message.objects.count() == 2
+    assert Stream.objects.count() == 1
