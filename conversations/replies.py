@@ -1,0 +1,151 @@
+"""How an answer is made: the path of messages goes to the provider, its text comes back."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from django.utils.translation import gettext as _
+
+from streaming.exceptions import StreamFailed
+from streaming.executors import run_generator
+from streaming.generators import End
+from streaming.models import EndReason, Stream
+
+from . import providers
+from .context import TooLong, fit
+from .models import Message
+from .paths import messages_of, path_to
+from .providers.base import (
+    ChatRequest,
+    Finished,
+    ModelChoice,
+    ProviderError,
+    Text,
+    Turn,
+    Usage,
+)
+from .topics import conversation_changed
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the provider of one answer is asked, before it is cut to the model's context."""
+
+    model: str
+    turns: list[Turn]
+    system: str
+    parameters: dict[str, Any]
+
+
+def plan_of(stream: Stream) -> Plan:
+    """Read the path of messages that the answer of `stream` answers; queries."""
+    answer = Message.objects.select_related("conversation").get(stream=stream.pk)
+    conversation = answer.conversation
+    path = path_to(conversation.pk, answer.parent_id)
+    turns = [Turn(turn.role, turn.content) for turn in messages_of(path) if turn.content]
+    return Plan(answer.model, turns, conversation.system_prompt, conversation.parameters)
+
+
+async def generate(
+    stream: Stream, params: dict[str, Any], committed: str
+) -> AsyncIterator[str | End]:
+    """Ask the answer's model and yield its text; `committed` is what an earlier run stored.
+
+    Raises StreamFailed with a sentence for people, also when the provider's explicit end is
+    missing.
+    """
+    plan = await run_generator(plan_of, stream)
+    try:
+        provider, name = providers.provider_for(plan.model)
+        choice = providers.choice(plan.model)
+        assert choice is not None  # the registry gave its provider
+        request, left_out = _request(plan, name, choice, committed)
+        usage: Usage | None = None
+        async with aclosing(provider.stream(request)) as events:  # type: ignore[type-var]
+            async for event in events:
+                match event:
+                    case Text():
+                        yield event.text
+                    case Usage():
+                        usage = event
+                    case Finished():
+                        yield End(event.reason, _result(plan.model, usage, left_out))
+                        return
+    except ProviderError as error:
+        raise StreamFailed(error.code, error.detail) from error
+    raise StreamFailed(EndReason.CUT)
+
+
+def _request(plan: Plan, name: str, choice: ModelChoice, prefix: str) -> tuple[ChatRequest, int]:
+    room = choice.context_tokens - choice.answer_tokens
+    try:
+        fitted = fit(plan.turns, tokens=room, system=plan.system, prefix=prefix)
+    except TooLong:
+        raise StreamFailed(
+            EndReason.TOO_LONG,
+            _("The message is too long for this model. Shorten it, or choose another model."),
+        ) from None
+    request = ChatRequest(
+        model=name,
+        turns=fitted.turns,
+        system=plan.system,
+        parameters=plan.parameters,
+        prefix=prefix,
+    )
+    return request, fitted.left_out
+
+
+def _result(model: str, usage: Usage | None, left_out: int) -> dict[str, Any]:
+    return {
+        "model": model,
+        "usage": asdict(usage) if usage else {},
+        "left_out": left_out,
+    }
+
+
+def store(stream: Stream, text: str) -> None:
+    """Put the ended stream's text into its message; the hook of the end, safe to repeat.
+
+    The message's own version stays: every page that shows it follows its stream and has the text.
+    """
+    message = Message.objects.filter(stream=stream.pk).first()
+    if message is None:
+        return
+    message.content = text
+    message.usage = stream.result.get("usage", {})
+    message.save(update_fields=["content", "usage"])
+    conversation_changed(message.conversation_id)
+
+
+def may_read(user: Any, stream: Stream) -> bool:
+    """The owner of the conversation, and staff who may view messages in the admin."""
+    return may_stop(user, stream) or (
+        user.is_authenticated and user.is_staff and user.has_perm("conversations.view_message")
+    )
+
+
+def may_stop(user: Any, stream: Stream) -> bool:
+    """The owner of the conversation, as long as it is not deleted."""
+    return Message.objects.filter(
+        stream=stream.pk,
+        conversation__owner=user.pk,
+        conversation__deleted_at__isnull=True,
+    ).exists()
+
+
+def carries_on(stream: Stream) -> bool:
+    """Whether the answer's provider can go on after text that is already stored."""
+    model = Message.objects.filter(stream=stream.pk).values_list("model", flat=True).first()
+    try:
+        provider, _name = providers.provider_for(model or "")
+    except ProviderError:
+        return False
+    return provider.carries_on
+
+
+def foot_context(stream: Stream) -> dict[str, Any]:
+    """What the foot template needs beside the stream."""
+    return {"message": Message.objects.filter(stream=stream.pk).first()}
