@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import uuid
+from typing import Any
+
+from django import forms
+from django.conf import settings
+from django.core.exceptions import ValidationError
+from django.utils.formats import number_format
+from django.utils.translation import gettext_lazy as _
+
+
+class MessageField(forms.CharField):
+    """A message as a browser sends it: line ends become LF before anything is counted."""
+
+    widget = forms.Textarea
+
+    def to_python(self, value: Any) -> str:
+        text = super().to_python(value)
+        return text.replace("\r\n", "\n").replace("\r", "\n")
+
+    def validate(self, value: str) -> None:
+        super().validate(value)
+        if len(value) > settings.MESSAGE_MAX_CHARS:
+            raise ValidationError(
+                _("The message is too long: %(count)s characters, at most %(limit)s are allowed.")
+                % {
+                    "count": number_format(len(value), force_grouping=True),
+                    "limit": number_format(settings.MESSAGE_MAX_CHARS, force_grouping=True),
+                }
+            )
+
+
+class KeyForm(forms.Form):
+    """A form that acts once: its key is new at each rendering."""
+
+    key = forms.UUIDField(
+        error_messages={
+            "required": _("This form is out of date. Send it again."),
+            "invalid": _("This form is out of date. Send it again."),
+        }
+    )
+
+    @property
+    def sentence(self) -> str:
+        """The first error, as one sentence; empty when there is none."""
+        return next((error for errors in self.errors.values() for error in errors), "")
+
+    @property
+    def fresh_key(self) -> uuid.UUID:
+        """A key for the next rendering; each reading gives another."""
+        return uuid.uuid4()
+
+
+class MessageForm(KeyForm):
+    content = MessageField(error_messages={"required": _("Write a message first.")})
+    # Only a conversation's first form chooses; later ones have the conversation's model.
+    model = forms.CharField(required=False, max_length=200)
+
+
+class ModelForm(forms.Form):
+    """Which model gives the next answers."""
+
+    model = forms.CharField(max_length=200)
+
+
+class ShownForm(forms.Form):
+    """What a page shows: the version and the newest message it has."""
+
+    version = forms.IntegerField(min_value=0)
+    leaf = forms.IntegerField(min_value=0)

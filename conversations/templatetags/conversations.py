@@ -1,0 +1,47 @@
+from __future__ import annotations
+
+import uuid
+from datetime import datetime
+from functools import lru_cache
+from typing import Any
+
+from django import template
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.module_loading import import_string
+from django.utils.safestring import SafeString, mark_safe
+
+from ..sidebar import short_age
+
+register = template.Library()
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """An icon of the page's sprite (`_icons.html`); the button around it has the words."""
+    return format_html('<svg class="icon" aria-hidden="true"><use href="#icon-{}"/></svg>', name)
+
+
+@register.simple_tag
+def form_key() -> str:
+    """A key for a form that acts once; another one at each rendering."""
+    return str(uuid.uuid4())
+
+
+@register.filter
+def markdown(text: str) -> SafeString:
+    """An ended answer's text as safe HTML, the same that its stream showed."""
+    # Safe: the renderer sanitises last.
+    return mark_safe(_rendered(text))
+
+
+@lru_cache(maxsize=128)
+def _rendered(text: str) -> str:
+    renderer: Any = import_string("conversations.markdown.renderer")
+    return renderer.render(text)
+
+
+@register.filter
+def age(at: datetime) -> str:
+    """How long ago `at` was, in a few letters."""
+    return short_age(at, timezone.now())

@@ -1,0 +1,324 @@
+"""The chat's pages and forms: plain HTML first, fragments of the same templates for htmx."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404, redirect, render
+from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.module_loading import import_string
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_GET, require_POST, require_safe
+from django_htmx.http import HttpResponseClientRedirect, push_url, reswap, retarget
+from django_htmx.middleware import HtmxDetails
+
+from . import actions, providers
+from .exceptions import Refused
+from .forms import KeyForm, MessageForm, ModelForm, ShownForm
+from .models import Conversation, Message, Role
+from .paths import changes_since, messages_of, path_to
+from .sidebar import PAGE_CONVERSATIONS, sidebar_of
+
+# Messages of a page; earlier ones are one click away.
+PAGE_MESSAGES = 100
+MAX_SIDEBAR = 5_000
+RETRY_AFTER_SECONDS = 2
+# (title, prompt) of the buttons under the first composer.
+EXAMPLES = (
+    (gettext_lazy("Explain why the sky is blue"), gettext_lazy("Explain why the sky is blue.")),
+    (
+        gettext_lazy("Write a Python function"),
+        gettext_lazy("Write a Python function that finds the longest word in a text."),
+    ),
+    (
+        gettext_lazy("Compare tea and coffee"),
+        gettext_lazy("Compare tea and coffee in a small table."),
+    ),
+)
+
+T = TypeVar("T")
+
+
+class HtmxRequest(HttpRequest):
+    """A request as the middlewares leave it."""
+
+    user: Any
+    htmx: HtmxDetails
+
+
+def private(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """No cache keeps what the view answers; it differs by person and between page and fragment."""
+
+    @wraps(view)
+    def answer(request: HtmxRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response = view(request, *args, **kwargs)
+        patch_cache_control(response, private=True, no_store=True)
+        patch_vary_headers(response, ["Cookie", "HX-Request"])
+        return response
+
+    return answer
+
+
+# --- Pages
+
+
+@private
+@require_safe
+def conversation_list(request: HtmxRequest) -> HttpResponse:
+    """The start page, for everybody: a composer for a new chat, beside the list of chats."""
+    return _start_page(request, MessageForm())
+
+
+@private
+@require_safe
+def conversation_detail(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    return _chat_page(request, _conversation(request, pk), MessageForm())
+
+
+@private
+@require_GET
+def sidebar(request: HtmxRequest) -> HttpResponse:
+    """The list of chats, as the sidebar fetches it again when it changed."""
+    if not request.user.is_authenticated:
+        return HttpResponse(status=403)
+    context = _sidebar_context(request) | {"current_path": request.htmx.current_url_abs_path}
+    return render(request, "conversations/_sidebar_list.html", context)
+
+
+@private
+@require_GET
+def conversation_changes(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    """What a page lacks that shows `leaf` as of `version`, as out-of-band fragments."""
+    return _changes(request, _conversation(request, pk), ShownForm(request.GET))
+
+
+# --- Forms
+
+
+@private
+@require_POST
+def conversation_create(request: HtmxRequest) -> HttpResponse:
+    """Start a chat; an anonymous visitor's first message makes a guest of them, without a page."""
+    form = MessageForm(request.POST)
+    newcomer = not request.user.is_authenticated
+
+    def start() -> actions.Sent:
+        user = import_string(settings.GUEST_SIGN_IN)(request) if newcomer else request.user
+        return actions.start_conversation(user, **form.cleaned_data)
+
+    sent, status = _submit(form, start)
+    if sent is None:
+        return _refusal(request, form, status, _start_page)
+    if not request.htmx:
+        return redirect(sent.conversation)
+    if newcomer:
+        # Another person's page needs another CSRF token and another socket: load it whole.
+        return HttpResponseClientRedirect(sent.conversation.get_absolute_url())
+    response = _chat_page(request, sent.conversation, MessageForm())
+    push_url(response, sent.conversation.get_absolute_url())
+    return reswap(retarget(response, "#main"), "outerHTML")
+
+
+@private
+@require_POST
+def message_create(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    conversation = _conversation(request, pk)
+    form = MessageForm(request.POST)
+
+    def send() -> actions.Sent:
+        content, key = form.cleaned_data["content"], form.cleaned_data["key"]
+        return actions.send_message(conversation, content, key=key)
+
+    sent, status = _submit(form, send)
+    if sent is None:
+        return _refusal(request, form, status, _chat_page, conversation)
+    return _acted(request, conversation)
+
+
+@private
+@require_POST
+def message_retry(request: HtmxRequest, pk: int) -> HttpResponse:
+    answer = _answer(request, pk)
+    form = KeyForm(request.POST)
+    retried, status = _submit(form, lambda: actions.retry(answer, **form.cleaned_data))
+    if retried is None:
+        return _refusal(request, form, status, _chat_page, answer.conversation)
+    return _acted(request, answer.conversation)
+
+
+@private
+@require_POST
+def message_stop(request: HtmxRequest, pk: int) -> HttpResponse:
+    answer = _answer(request, pk)
+    actions.stop(answer)
+    return _acted(request, answer.conversation)
+
+
+@private
+@require_POST
+def conversation_model(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    conversation = _conversation(request, pk)
+    form = ModelForm(request.POST)
+
+    def choose() -> bool:
+        actions.set_model(conversation, form.cleaned_data["model"])
+        return True
+
+    chosen, status = _submit(form, choose)
+    if not request.htmx and chosen:
+        return redirect(conversation)
+    error = next((str(error) for errors in form.errors.values() for error in errors), "")
+    context = _model_context(conversation) | {"conversation": conversation, "model_error": error}
+    return render(request, "conversations/_chat_head.html", context, status=status)
+
+
+# --- Their parts
+
+
+def _conversation(request: HtmxRequest, pk: UUID) -> Conversation:
+    """The look-up through the user is the permission: a stranger's 404 is that of a wrong id."""
+    conversations = Conversation.objects.owned_by(request.user)
+    return get_object_or_404(conversations.select_related("leaf__stream"), pk=pk)
+
+
+def _answer(request: HtmxRequest, pk: int) -> Message:
+    answers = Message.objects.filter(
+        role=Role.ASSISTANT,
+        conversation__owner=request.user.pk,
+        conversation__deleted_at__isnull=True,
+    )
+    return get_object_or_404(
+        answers.select_related("conversation__owner", "stream", "parent"), pk=pk
+    )
+
+
+def _submit(form: Any, act: Callable[[], T]) -> tuple[T | None, int]:
+    """The result of `act` for a valid form, else None; and the status of the answer.
+
+    A refusal becomes an error of the form, and so does a database that stays locked.
+    """
+    if not form.is_valid():
+        return None, 422
+    try:
+        return act(), 200
+    except Refused as refusal:
+        form.add_error(None, str(refusal))
+        return None, 422
+    except OperationalError as error:
+        if "locked" not in str(error):
+            raise
+        form.add_error(None, _("The server is busy. Your text is still here: try again."))
+        return None, 503
+
+
+def _refusal(
+    request: HtmxRequest,
+    form: KeyForm,
+    status: int,
+    page: Callable[..., HttpResponse],
+    *args: Conversation,
+) -> HttpResponse:
+    """The form again with the reason beside it, its text and a fresh key."""
+    if not request.htmx:
+        response = page(request, *args, form)
+    elif isinstance(form, MessageForm):
+        conversation = args[0] if args else None
+        context = _composer_context(conversation, form)
+        response = render(request, "conversations/_composer.html", context)
+        reswap(retarget(response, "#composer"), "outerHTML")
+    else:
+        response = render(request, "conversations/_composer_status.html", {"form": form})
+        reswap(retarget(response, "#composer-status"), "outerHTML")
+    response.status_code = status
+    if status == 503:
+        response["Retry-After"] = str(RETRY_AFTER_SECONDS)
+    return response
+
+
+def _acted(request: HtmxRequest, conversation: Conversation) -> HttpResponse:
+    """What the page lacks now; without htmx the page itself."""
+    if not request.htmx:
+        return redirect(conversation)
+    return _changes(request, _conversation(request, conversation.pk), ShownForm(request.POST))
+
+
+def _changes(request: HtmxRequest, conversation: Conversation, shown: ShownForm) -> HttpResponse:
+    if not shown.is_valid():
+        return HttpResponse(_("`version` and `leaf` must be whole numbers."), status=400)
+    changes = changes_since(
+        conversation, version=shown.cleaned_data["version"], leaf_id=shown.cleaned_data["leaf"]
+    )
+    context = {"conversation": conversation, "changes": changes, "form": MessageForm()}
+    return render(request, "conversations/_changes.html", context | _state_context(conversation))
+
+
+def _start_page(request: HtmxRequest, form: KeyForm) -> HttpResponse:
+    return _page(request, "start", _composer_context(None, form) | {"examples": EXAMPLES})
+
+
+def _chat_page(request: HtmxRequest, conversation: Conversation, form: KeyForm) -> HttpResponse:
+    path = path_to(conversation.pk, conversation.leaf_id)
+    first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
+    context = {
+        "messages_shown": messages_of(path[first:]),
+        "earlier_count": first,
+        **_composer_context(conversation, form),
+        **_state_context(conversation),
+    }
+    return _page(request, "chat", context)
+
+
+def _page(request: HtmxRequest, name: str, context: dict[str, Any]) -> HttpResponse:
+    """The whole page, or its main part alone when htmx puts it into a page that stands."""
+    if request.htmx and not request.htmx.history_restore_request:
+        return render(request, f"conversations/_{name}.html", context)
+    if request.user.is_authenticated:
+        context |= _sidebar_context(request)
+    return render(request, f"conversations/{name}.html", context)
+
+
+def _composer_context(conversation: Conversation | None, form: KeyForm) -> dict[str, Any]:
+    return {
+        "form": form,
+        "conversation": conversation,
+        "message_limit": settings.MESSAGE_MAX_CHARS,
+        **_model_context(conversation),
+    }
+
+
+def _model_context(conversation: Conversation | None) -> dict[str, Any]:
+    """The models to choose from; `model` is None when the conversation's own is gone."""
+    default = providers.choice(providers.default_model_id())
+    wanted = conversation.model if conversation else ""
+    return {
+        "models": providers.models(),
+        "default_model": default,
+        "model": providers.choice(wanted) if wanted else default,
+        "is_demo": default is None or default.id.partition(":")[0] in ("echo", "local"),
+    }
+
+
+def _state_context(conversation: Conversation) -> dict[str, Any]:
+    leaf = conversation.leaf
+    running = leaf is not None and leaf.stream is not None and leaf.stream.is_open
+    return {"running": leaf if running else None}
+
+
+def _sidebar_context(request: HtmxRequest) -> dict[str, Any]:
+    try:
+        limit = int(request.GET.get("limit", PAGE_CONVERSATIONS))
+    except ValueError:
+        limit = PAGE_CONVERSATIONS
+    limit = min(max(limit, PAGE_CONVERSATIONS), MAX_SIDEBAR)
+    return {
+        "sidebar": sidebar_of(request.user, limit=limit),
+        # The page that the list marks as current; a fragment's own path is not it.
+        "current_path": request.path,
+    }
