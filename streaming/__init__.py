@@ -24,7 +24,7 @@ _WHERE = {
     "text_of": "reader",
     "follow": "reader",
 }
-__all__ = sorted(_WHERE)  # noqa: PLE0605
+__all__ = sorted(_WHERE)
 
 
 def __getattr__(name: str) -> Any:

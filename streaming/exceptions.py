@@ -10,9 +10,10 @@ class UnknownGenerator(StreamingError):
 
 
 class StreamFailed(StreamingError):
-    """Raised by a generator to end its stream as `error` with a reason and a sentence for people.
+    """Raised by a generator to end its stream as `error`.
 
-    `reason` is a value of `EndReason`; `detail` is shown to the reader: no keys, URLs or raw errors.
+    `reason` is a value of `EndReason`; `detail` is a sentence shown to the reader: no keys, URLs
+    or raw errors.
     """
 
     def __init__(self, reason: str, detail: str = "") -> None:
@@ -22,4 +23,4 @@ class StreamFailed(StreamingError):
 
 
 class BadOffset(StreamingError):
-    """The offset is not one that a reader of this stream may ask for; the message says which are."""
+    """A reader of this stream may not ask for that offset; the message says what is allowed."""

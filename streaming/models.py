@@ -73,7 +73,7 @@ class StreamQuerySet(models.QuerySet["Stream"]):
 
 
 class Stream(models.Model):
-    """A persistent text stream: an append-only log of chunks, written by one generator at a time."""
+    """A persistent text stream: an append-only log of chunks, one generator at a time."""
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     generator = models.CharField(max_length=100)

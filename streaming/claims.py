@@ -1,0 +1,129 @@
+"""Claims by guarded update, and the rounds that find what nobody runs; all synchronous."""
+
+from __future__ import annotations
+
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models import F
+from django.db.models.functions import Coalesce
+from django.utils import timezone
+
+from .actions import end_stream, retry_hook
+from .conf import conf
+from .models import EndReason, Status, Stream, StreamQuerySet
+
+# A released stream: its writer let go and said so; heartbeats of a claim start above it.
+RELEASED = 0
+# Pending streams are claimed at once by who created them; the sweep leaves them so much time.
+PENDING_GRACE_SECONDS = 2
+HOOKS_A_ROUND = 20
+
+
+def claim_pending(stream_id: UUID) -> Stream | None:
+    """Take a pending stream whose start was requested; None when another has it."""
+    return _claim(stream_id, Stream.objects.startable())
+
+
+def claim_abandoned(stream_id: UUID, epoch: int, beat: int) -> Stream | None:
+    """Take over a stream whose (epoch, beat) has not moved; None when it has."""
+    candidates = Stream.objects.filter(status=Status.STREAMING, epoch=epoch, beat=beat)
+    return _claim(stream_id, candidates)
+
+
+def _claim(stream_id: UUID, candidates: StreamQuerySet) -> Stream | None:
+    """Raise the epoch by one guarded update; the row as claimed, or None.
+
+    The claim after the last allowed attempt ends the stream and returns the ended row.
+    """
+    with transaction.atomic():
+        claimed = candidates.filter(pk=stream_id).update(
+            status=Status.STREAMING,
+            epoch=F("epoch") + 1,
+            beat=RELEASED + 1,
+            started_at=Coalesce("started_at", timezone.now()),
+        )
+        if not claimed:
+            return None
+        stream = Stream.objects.get(pk=stream_id)
+        if stream.epoch > conf.MAX_ATTEMPTS:
+            return end_stream(stream_id, Status.ERROR, EndReason.ATTEMPTS)
+    return stream
+
+
+def release(stream_id: UUID, epoch: int) -> None:
+    """Let a stream go that another process may carry on at once."""
+    Stream.objects.filter(pk=stream_id, epoch=epoch, status=Status.STREAMING).update(beat=RELEASED)
+
+
+@dataclass
+class Found:
+    """What a round found."""
+
+    # (stream id, owner id)
+    startable: list[tuple[UUID, Any]] = field(default_factory=list)
+    # (stream id, epoch, beat)
+    abandoned: list[tuple[UUID, int, int]] = field(default_factory=list)
+
+
+class Sweeper:
+    """Remembers since when it has seen each (epoch, beat) unchanged, by its own monotonic clock."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        # stream id -> (epoch, beat, seen since)
+        self._seen: dict[UUID, tuple[int, int, float]] = {}
+        self._last_round: float | None = None
+
+    def forget(self) -> None:
+        """Start every window anew: a round failed, so nobody's silence proves anything."""
+        self._seen.clear()
+
+    def round(self, own: frozenset[UUID] = frozenset()) -> Found:
+        """One round; streams in `own` are this process's and are left alone."""
+        began = self._clock()
+        # Rounds more than three seconds apart, or one that could not write, prove nothing either.
+        if self._last_round is not None and began - self._last_round > conf.SWEEP_SECONDS + 0.5:
+            self.forget()
+        _prove_writable()
+        rows = list(
+            Stream.objects.filter(status=Status.STREAMING)
+            .exclude(pk__in=own)
+            .values_list("pk", "epoch", "beat")
+        )
+        now = self._clock()
+        if now - began > 1:
+            self.forget()
+        found = Found()
+        seen = {}
+        for stream_id, epoch, beat in rows:
+            before = self._seen.get(stream_id)
+            since = before[2] if before and before[:2] == (epoch, beat) else now
+            seen[stream_id] = (epoch, beat, since)
+            if beat == RELEASED or now - since >= conf.ABANDONED_SECONDS:
+                found.abandoned.append((stream_id, epoch, beat))
+        self._seen = seen
+        self._last_round = began
+        before = timezone.now() - timedelta(seconds=PENDING_GRACE_SECONDS)
+        found.startable = list(
+            Stream.objects.startable()
+            .filter(start_requested_at__lt=before)
+            .exclude(pk__in=own)
+            .order_by("start_requested_at")
+            .values_list("pk", "owner_id")[:1000]
+        )
+        for stream in Stream.objects.filter(hook_pending=True)[:HOOKS_A_ROUND]:
+            retry_hook(stream)
+        return found
+
+
+def _prove_writable() -> None:
+    """Raise unless the database takes a write now: who cannot write cannot beat either."""
+    with transaction.atomic():
+        Stream.objects.filter(pk=uuid.UUID(int=0)).update(beat=RELEASED)

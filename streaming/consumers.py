@@ -1,0 +1,265 @@
+"""The page's one WebSocket: hello, follow, unfollow, watch, unwatch and ack in, frames out.
+
+A translator: it asks who may read, joins tails and topics of the hub, and keeps to what the browser
+can take. Every write of a person is an HTTP POST; the socket has no verbs for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import json
+import logging
+from collections import deque
+from typing import Any
+from uuid import UUID
+
+from channels.consumer import AsyncConsumer
+from channels.exceptions import StopConsumer
+
+from . import topics
+from .access import may_read
+from .conf import conf
+from .executors import run_consumer
+from .frames import BEAT, Frame, gone_frame, topic_frame
+from .hub import get_hub
+from .models import Stream
+from .security import session_key, user_of_session
+from .tails import Tail
+
+logger = logging.getLogger(__name__)
+
+# Close codes: 44xx tell the page's module not to come back as the same user.
+SIGNED_OUT, BAD_MESSAGE, TOO_MANY, TRY_AGAIN = 4401, 4400, 4429, 1013
+MAX_MESSAGE_CHARS = 16_384
+# Inbound messages in ten seconds: acks come once a second, follows with the page.
+MAX_MESSAGES, MESSAGES_SECONDS = 300, 10.0
+
+_sockets: set[StreamConsumer] = set()
+
+
+class PageFollower:
+    """A stream that the socket's page follows; see `tails.Follower`."""
+
+    def __init__(self, socket: StreamConsumer, tail: Tail, cut: int, key: str) -> None:
+        self.socket = socket
+        self.tail = tail
+        self.cut = cut
+        self.key = key
+        self.in_step = False
+
+    def has_room(self, size: int) -> bool:
+        return self.socket.has_room(size)
+
+    def push(self, frame: Frame) -> None:
+        self.socket.push(frame)
+
+    def gone(self) -> None:
+        self.socket.push(gone_frame(str(self.tail.stream_id)))
+
+
+class StreamConsumer(AsyncConsumer):
+    """See the module."""
+
+    # No channel of a layer: doorbells come through the hub's one channel.
+    channel_layer_alias = "streaming-has-none"
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._clean_up()
+
+    async def dispatch(self, message: dict[str, Any]) -> None:
+        # Without Channels' hop to a thread for connections that this class never opens.
+        handler = getattr(self, message["type"].replace(".", "_"))
+        await handler(message)
+
+    async def websocket_connect(self, message: dict[str, Any]) -> None:
+        self.hub = get_hub()
+        self.generation = 0
+        self.session_key = session_key(self.scope)
+        self.user = await run_consumer(user_of_session, self.session_key)
+        self.followers: dict[UUID, PageFollower] = {}
+        self.watched: set[str] = set()
+        self._outbox: deque[str] = deque()
+        self._wake = asyncio.Event()
+        self._number = 0
+        # Frames that the page has not acknowledged: (number, size).
+        self._unacked: deque[tuple[int, int]] = deque()
+        self._unacked_bytes = 0
+        self._acked_at = self._sent_at = self.hub.time()
+        self._inbound: deque[float] = deque()
+        self._tasks: list[asyncio.Task[None]] = []
+        if not self._has_place():
+            await self.send({"type": "websocket.close", "code": TOO_MANY})
+            raise StopConsumer
+        _sockets.add(self)
+        await self.send({"type": "websocket.accept"})
+        for coroutine in (self._send_outbox(), self._keep()):
+            self._tasks.append(
+                asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
+            )
+
+    def _has_place(self) -> bool:
+        if not self.user.is_authenticated:
+            return True
+        own = sum(1 for socket in _sockets if socket.user.pk == self.user.pk)
+        return own < conf.MAX_SOCKETS_PER_USER
+
+    async def websocket_disconnect(self, message: dict[str, Any]) -> None:
+        raise StopConsumer
+
+    def _clean_up(self) -> None:
+        _sockets.discard(self)
+        for task in getattr(self, "_tasks", []):
+            task.cancel()
+        for follower in list(getattr(self, "followers", {}).values()):
+            follower.tail.leave(follower)
+        for topic in getattr(self, "watched", ()):
+            self.hub.unwatch(topic, self)
+
+    async def close(self, code: int) -> None:
+        """Close the socket; what was pushed before is sent or dropped by the server."""
+        await self.send({"type": "websocket.close", "code": code})
+
+    # --- In
+
+    async def websocket_receive(self, message: dict[str, Any]) -> None:
+        text = message.get("text") or ""
+        now = self.hub.time()
+        self._inbound.append(now)
+        while self._inbound[0] < now - MESSAGES_SECONDS:
+            self._inbound.popleft()
+        if len(self._inbound) > MAX_MESSAGES or len(text) > MAX_MESSAGE_CHARS:
+            await self.close(TOO_MANY)
+            return
+        try:
+            content = json.loads(text)
+            handler = getattr(self, f"receive_{content['type']}")
+            await handler(content)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            logger.info("A socket sent what is no message: %s", type(error).__name__)
+            await self.close(BAD_MESSAGE)
+
+    async def receive_hello(self, content: dict[str, Any]) -> None:
+        self.generation = int(content["generation"])
+
+    async def receive_follow(self, content: dict[str, Any]) -> None:
+        stream_id = UUID(content["stream"])
+        cut, key = int(content["cut"]), str(content["key"])
+        if len(self.followers) >= conf.MAX_FOLLOWS and stream_id not in self.followers:
+            await self.close(TOO_MANY)
+            return
+        if not await run_consumer(_may_read, self.user, stream_id):
+            self.push(gone_frame(str(stream_id)))
+            return
+        self._leave(stream_id)
+        tail = self.hub.tail(stream_id)
+        follower = self.followers[stream_id] = PageFollower(self, tail, cut, key)
+        tail.join(follower)
+
+    async def receive_unfollow(self, content: dict[str, Any]) -> None:
+        self._leave(UUID(content["stream"]))
+
+    def _leave(self, stream_id: UUID) -> None:
+        follower = self.followers.pop(stream_id, None)
+        if follower is not None:
+            follower.tail.leave(follower)
+
+    async def receive_watch(self, content: dict[str, Any]) -> None:
+        topic, version = str(content["topic"]), int(content["version"])
+        found = topics.find(topic)
+        allowed = found is not None and len(self.watched) < conf.MAX_FOLLOWS
+        if found is None or not allowed:
+            return
+        kind, key = found
+        if await run_consumer(kind.may_watch, self.user, key):
+            self.watched.add(topic)
+            self.hub.watch(topic, version, self)
+
+    async def receive_unwatch(self, content: dict[str, Any]) -> None:
+        topic = str(content["topic"])
+        self.watched.discard(topic)
+        self.hub.unwatch(topic, self)
+
+    async def receive_ack(self, content: dict[str, Any]) -> None:
+        number = int(content["n"])
+        while self._unacked and self._unacked[0][0] <= number:
+            self._unacked_bytes -= self._unacked.popleft()[1]
+        self._acked_at = self.hub.time()
+        for follower in list(self.followers.values()):
+            if not follower.in_step:
+                follower.tail.catch_up(follower)
+
+    # --- Out
+
+    def topic_changed(self, topic: str, version: int) -> None:
+        self.push(topic_frame(topic, version))
+
+    def has_room(self, size: int) -> bool:
+        """Whether a frame of `size` may go now: always when the page has acknowledged all."""
+        return not self._unacked or self._unacked_bytes + size <= conf.UNACKED_BYTES
+
+    def push(self, frame: Frame) -> None:
+        """Give a frame to the browser; the order of calls is the order on the wire."""
+        self._number += 1
+        text = frame.text(self.generation, self._number)
+        if not self._unacked:
+            self._acked_at = self.hub.time()
+        self._unacked.append((self._number, len(text)))
+        self._unacked_bytes += len(text)
+        self._outbox.append(text)
+        self._wake.set()
+
+    async def _send_outbox(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            while self._outbox:
+                await self.base_send({"type": "websocket.send", "text": self._outbox.popleft()})
+            self._sent_at = self.hub.time()
+
+    async def _keep(self) -> None:
+        """Heartbeats, the limit for acknowledgements, and the access asked again."""
+        asked_at = self.hub.time()
+        while True:
+            await asyncio.sleep(conf.HEARTBEAT_SECONDS)
+            now = self.hub.time()
+            if self._unacked and now - self._acked_at > conf.UNACKED_SECONDS:
+                await self.close(TRY_AGAIN)
+                return
+            if now - self._sent_at >= conf.HEARTBEAT_SECONDS * 0.9:
+                self.push(BEAT)
+            if now - asked_at >= conf.ACCESS_SECONDS:
+                asked_at = now
+                await self._ask_again()
+
+    async def _ask_again(self) -> None:
+        user = await run_consumer(user_of_session, self.session_key)
+        if user.pk != self.user.pk:
+            await self.close(SIGNED_OUT)
+            return
+        self.user = user
+        for stream_id in list(self.followers):
+            if not await run_consumer(_may_read, user, stream_id):
+                self._leave(stream_id)
+                self.push(gone_frame(str(stream_id)))
+
+
+def _may_read(user: Any, stream_id: UUID) -> bool:
+    stream = Stream.objects.filter(pk=stream_id).first()
+    return stream is not None and may_read(user, stream)
+
+
+async def close_all_sockets(code: int) -> None:
+    """Close this process's sockets, so that their pages come back to another or a new one."""
+    for socket in list(_sockets):
+        await socket.close(code)
+
+
+async def close_sockets_of(user_pk: Any) -> None:
+    """Close a user's sockets at once: signed out, blocked or deleted."""
+    for socket in list(_sockets):
+        if socket.user.pk == user_pk:
+            await socket.close(SIGNED_OUT)

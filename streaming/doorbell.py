@@ -1,0 +1,141 @@
+"""Doorbells between processes over the channel layer: batched hints, never the text's only way.
+
+One message for a process and tick, through one channel a process. Layers lose messages; here a loss
+is a delay, because hubs poll as well. With the in-memory layer there is nobody to tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import uuid
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from asgiref.sync import async_to_sync
+from channels.layers import InMemoryChannelLayer, get_channel_layer
+
+from .appending import Append
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+logger = logging.getLogger(__name__)
+
+GROUP = "streaming.doorbell"
+# A batch with more text than this says positions only; the hubs read the database.
+MAX_TEXT_CHARS = 16_384
+SEND_SECONDS = 0.2
+RETRY_SECONDS = 1.0
+
+
+class Doorbell:
+    """Collects what a hub's process did and rings once; hands on what others rang."""
+
+    def __init__(self, hub: Hub) -> None:
+        self._hub = hub
+        layer = get_channel_layer()
+        self._layer = None if layer is None or isinstance(layer, InMemoryChannelLayer) else layer
+        self._origin = uuid.uuid4().hex
+        self._appends: list[Append] = []
+        self._hints: set[UUID] = set()
+        self._topics: dict[str, int] = {}
+        self._wake = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether a layer connects this process with others."""
+        return self._layer is not None
+
+    def start(self) -> None:
+        if self._layer is not None:
+            self._tasks = [self._hub.spawn(self._ring()), self._hub.spawn(self._listen())]
+
+    def appended(self, appends: Sequence[Append]) -> None:
+        if self._layer is not None:
+            self._appends.extend(appends)
+            self._wake.set()
+
+    def hinted(self, stream_id: UUID) -> None:
+        if self._layer is not None:
+            self._hints.add(stream_id)
+            self._wake.set()
+
+    def touched(self, topic: str, version: int) -> None:
+        if self._layer is not None:
+            self._topics[topic] = version
+            self._wake.set()
+
+    async def _ring(self) -> None:
+        """Send what has gathered, one message at a time; while one is on its way more gathers."""
+        assert self._layer is not None
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            message = _message(self._origin, self._appends, self._hints, self._topics)
+            self._appends, self._hints, self._topics = [], set(), {}
+            try:
+                async with asyncio.timeout(SEND_SECONDS):
+                    await self._layer.group_send(GROUP, message)
+            except (Exception, TimeoutError) as error:
+                # A layer that is down never stops a generator; the hubs poll meanwhile.
+                logger.info("The channel layer did not take a doorbell: %s", type(error).__name__)
+
+    async def _listen(self) -> None:
+        assert self._layer is not None
+        while True:
+            try:
+                channel = await self._layer.new_channel()
+                await self._layer.group_add(GROUP, channel)
+                while True:
+                    self._hear(await self._layer.receive(channel))
+            except Exception as error:
+                logger.warning("The channel layer does not answer: %s", type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+
+    def _hear(self, message: dict[str, Any]) -> None:
+        if message.get("origin") == self._origin:
+            return
+        for stream_id, start, text in message["appends"]:
+            if text:
+                self._hub.extend(UUID(stream_id), start, text)
+            else:
+                self._hub.hint(UUID(stream_id))
+        for stream_id in message["hints"]:
+            self._hub.hint_from_outside(UUID(stream_id))
+        for topic, version in message["topics"].items():
+            self._hub.touched(topic, version)
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def _message(
+    origin: str, appends: Sequence[Append], hints: set[UUID], topics: dict[str, int]
+) -> dict[str, Any]:
+    with_text = sum(len(one.text) for one in appends) <= MAX_TEXT_CHARS
+    return {
+        "type": "streaming.doorbell",
+        "origin": origin,
+        "appends": [
+            (str(one.stream_id), one.start, one.text if with_text else "") for one in appends
+        ],
+        "hints": [str(stream_id) for stream_id in hints],
+        "topics": topics,
+    }
+
+
+def ring_outside(*, hints: set[UUID] | None = None, topics: dict[str, int] | None = None) -> None:
+    """Ring from a process without a hub (a command): synchronous, and silent about a failure."""
+    layer = get_channel_layer()
+    if layer is None or isinstance(layer, InMemoryChannelLayer):
+        return
+    message = _message("", [], hints or set(), topics or {})
+    try:
+        async_to_sync(layer.group_send)(GROUP, message)
+    except Exception as error:
+        logger.info("The channel layer did not take a doorbell: %s", type(error).__name__)

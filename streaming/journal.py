@@ -1,0 +1,406 @@
+"""Group commit: the only code that adds chunks, and the way in which a writer ends its stream.
+
+One journal a process. State lives on the event loop; a thread with a connection of its own commits
+one batch at a time. A tick serves all streams, so the number of transactions and wake-ups depends
+on time, not on streams or tokens:
+
+1. `write` collects normalised text on the loop; the first dirty writer sets the tick's timer.
+2. The tick freezes what is there into a batch; newer text waits for the next.
+3. The thread commits the batch and retries it byte-identical until its outcome is known.
+4. Back on the loop, accepted text is published, refused writers are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from django.db import OperationalError, connection, transaction
+from django.db.utils import InterfaceError, InternalError
+
+from . import appending
+from .appending import Append, Outcome
+from .conf import conf
+from .models import EndReason, Status, Stream
+from .normalise import Normaliser
+
+logger = logging.getLogger(__name__)
+
+# Busy, deadlock, connection lost: the batch may succeed later, unchanged.
+TRANSIENT_ERRORS = (OperationalError, InterfaceError, InternalError)
+JOURNAL_BUSY_SECONDS = 20
+
+
+@dataclass
+class End:
+    """A final state that a writer asks for."""
+
+    status: Status
+    reason: str
+    detail: str = ""
+    result: Mapping[str, Any] | None = None
+
+
+class Writer:
+    """One claimed stream's way into the log; used on the event loop only."""
+
+    def __init__(
+        self, journal: Journal, stream_id: UUID, epoch: int, length: int, on_closed: Callable
+    ) -> None:
+        self.stream_id = stream_id
+        self.epoch = epoch
+        # Offset of the next text to commit, in code points.
+        self.committed = length
+        self.closed = False
+        self._journal = journal
+        self._on_closed = on_closed
+        self._normaliser = Normaliser()
+        self._pending: list[str] = []
+        self._pending_chars = 0
+        self.frozen: Append | None = None
+        self.end_request: End | None = None
+        self.ended: asyncio.Future[Stream | None] | None = None
+        self._room: asyncio.Future[None] | None = None
+        self._urgent_next = length == 0
+
+    @property
+    def length(self) -> int:
+        """Code points written so far, committed or not."""
+        frozen = len(self.frozen.text) if self.frozen else 0
+        return self.committed + frozen + self._pending_chars
+
+    def write(self, text: str) -> bool:
+        """Take text in; True when the caller should await `drain` before it writes more."""
+        if self.closed:
+            return True
+        text = self._normaliser.feed(text)
+        if text:
+            self._pending.append(text)
+            self._pending_chars += len(text)
+            self._journal.mark(self, urgent=self._urgent_next)
+            self._urgent_next = False
+        return self._pending_chars >= conf.MAX_UNCOMMITTED_CHARS
+
+    async def drain(self) -> None:
+        """Wait until less than the allowed text is uncommitted; returns at once when closed."""
+        while self._pending_chars >= conf.MAX_UNCOMMITTED_CHARS and not self.closed:
+            self._room = asyncio.get_running_loop().create_future()
+            await self._room
+
+    async def end(
+        self,
+        status: Status,
+        reason: str,
+        detail: str = "",
+        result: Mapping[str, Any] | None = None,
+    ) -> Stream | None:
+        """Commit what is pending and end the stream; the ended row, or None if another won."""
+        if self.closed:
+            return None
+        rest = self._normaliser.flush()
+        if rest:
+            self._pending.append(rest)
+            self._pending_chars += len(rest)
+        self.end_request = End(status, reason, detail, result)
+        self.ended = asyncio.get_running_loop().create_future()
+        self._journal.mark(self, urgent=True)
+        return await self.ended
+
+    async def flush(self) -> None:
+        """Wait until everything written so far is committed or the writer is closed."""
+        while not self.closed and (self._pending or self.frozen):
+            self._room = asyncio.get_running_loop().create_future()
+            self._journal.mark(self, urgent=True)
+            await self._room
+
+    def freeze(self) -> Append | None:
+        """What the next batch holds of this writer: the unsettled one again, or the newer text."""
+        if self.frozen is None and self._pending:
+            text = "".join(self._pending)
+            self._pending.clear()
+            self._pending_chars = 0
+            self.frozen = Append(self.stream_id, self.epoch, self.committed, text)
+        return self.frozen
+
+    def accept(self) -> None:
+        assert self.frozen is not None
+        self.committed += len(self.frozen.text)
+        self.frozen = None
+        self._make_room()
+
+    def close(self) -> None:
+        """The writer may write no more: refused, ended or fenced. Idempotent."""
+        if self.closed:
+            return
+        self.closed = True
+        self._pending.clear()
+        self._pending_chars = 0
+        self.frozen = None
+        self._make_room()
+        if self.ended is not None and not self.ended.done():
+            self.ended.set_result(None)
+        self._journal.forget(self)
+        self._on_closed()
+
+    @property
+    def has_pending(self) -> bool:
+        """Whether there is text that no batch holds yet."""
+        return bool(self._pending)
+
+    @property
+    def dirty(self) -> bool:
+        return bool(self._pending or self.frozen)
+
+    def _make_room(self) -> None:
+        if self._room is not None and not self._room.done():
+            self._room.set_result(None)
+
+
+@dataclass
+class Batch:
+    """One unit for the thread."""
+
+    appends: list[Append] = field(default_factory=list)
+    # (stream id, epoch, what)
+    ends: list[tuple[UUID, int, End]] = field(default_factory=list)
+    # (stream id, epoch) of live writers, when the heartbeat or the check is due.
+    beats: list[tuple[UUID, int]] = field(default_factory=list)
+    checks: list[tuple[UUID, int]] = field(default_factory=list)
+    on_appended: Callable[[dict[UUID, Outcome]], None] = lambda outcomes: None
+    on_done: Callable[[dict[UUID, Stream | None], set[UUID]], None] = lambda ends, fenced: None
+
+
+class Journal:
+    """Commits the text of all writers of this process; see the module."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        on_committed: Callable[[list[Append]], None],
+        on_ended: Callable[[list[Stream]], None],
+    ) -> None:
+        self._loop = loop
+        self._on_committed = on_committed
+        self._on_ended = on_ended
+        self._writers: dict[UUID, Writer] = {}
+        # Writers with text or an end to commit; a dict, so that they keep their order.
+        self._dirty: dict[Writer, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._in_flight = False
+        self._last_tick = 0.0
+        self._next_beat = self._next_check = 0.0
+        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="streaming-journal", daemon=True)
+        self._thread.start()
+        self._stopping = False
+
+    # --- On the event loop
+
+    def open(self, stream: Stream, on_closed: Callable[[], None]) -> Writer:
+        """A writer for a stream that was claimed with `stream.epoch`."""
+        writer = Writer(self, stream.pk, stream.epoch, stream.length, on_closed)
+        self._writers[stream.pk] = writer
+        self._arm(conf.CHECK_SECONDS)
+        return writer
+
+    def forget(self, writer: Writer) -> None:
+        if self._writers.get(writer.stream_id) is writer:
+            del self._writers[writer.stream_id]
+        self._dirty.pop(writer, None)
+
+    def mark(self, writer: Writer, *, urgent: bool) -> None:
+        """The writer has something to commit: at the next tick, or at once when urgent."""
+        self._dirty[writer] = None
+        due = self._last_tick + conf.TICK_SECONDS - self._loop.time()
+        self._arm(0.0 if urgent else max(0.0, due))
+
+    def fenced(self, stream_id: UUID) -> None:
+        """A hint that this stream was ended or claimed by another: look now."""
+        if stream_id in self._writers:
+            self._next_check = 0.0
+            self._arm(0.0)
+
+    def writes(self, stream_id: UUID) -> bool:
+        """Whether a writer of this process holds the stream."""
+        return stream_id in self._writers
+
+    def stop(self) -> None:
+        """End the thread after the batch in flight."""
+        self._stopping = True
+        if self._timer:
+            self._timer.cancel()
+        self._queue.put(None)
+        self._thread.join(timeout=JOURNAL_BUSY_SECONDS + 5)
+
+    def _arm(self, delay: float) -> None:
+        if self._in_flight or self._stopping:
+            return
+        when = self._loop.time() + delay
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = self._loop.call_at(when, self._tick)
+
+    def _tick(self) -> None:
+        self._timer = None
+        now = self._last_tick = self._loop.time()
+        batch = Batch(on_appended=self._appended, on_done=self._done)
+        for writer in self._dirty:
+            append = writer.freeze()
+            if append is not None:
+                batch.appends.append(append)
+            # Newer text behind an unsettled append comes first.
+            if writer.end_request is not None and not writer.has_pending:
+                batch.ends.append((writer.stream_id, writer.epoch, writer.end_request))
+        held = [(writer.stream_id, writer.epoch) for writer in self._writers.values()]
+        if held and now >= self._next_beat:
+            self._next_beat = now + conf.BEAT_SECONDS
+            batch.beats = held
+        if held and now >= self._next_check:
+            self._next_check = now + conf.CHECK_SECONDS
+            batch.checks = held
+        if batch.appends or batch.ends or batch.beats or batch.checks:
+            self._in_flight = True
+            self._queue.put(batch)
+        elif held:
+            self._arm(max(0.0, min(self._next_beat, self._next_check) - now))
+
+    def _appended(self, outcomes: dict[UUID, Outcome]) -> None:
+        accepted = []
+        for stream_id, outcome in outcomes.items():
+            writer = self._writers.get(stream_id)
+            if writer is None or writer.frozen is None:
+                continue
+            if outcome is Outcome.ACCEPTED:
+                accepted.append(writer.frozen)
+                writer.accept()
+                if not writer.dirty and writer.end_request is None:
+                    self._dirty.pop(writer, None)
+            elif outcome is Outcome.REFUSED:
+                writer.close()
+            elif outcome is Outcome.UNSTORABLE:
+                writer.frozen = None
+                writer.end_request = End(Status.ERROR, EndReason.STORAGE)
+                writer.ended = writer.ended or self._loop.create_future()
+        if accepted:
+            self._on_committed(accepted)
+
+    def _done(self, ends: dict[UUID, Stream | None], fenced: set[UUID]) -> None:
+        self._in_flight = False
+        for stream_id in fenced:
+            if writer := self._writers.get(stream_id):
+                writer.close()
+        for stream_id, stream in ends.items():
+            writer = self._writers.get(stream_id)
+            if writer is None or writer.frozen is not None:
+                continue
+            if writer.ended is not None and not writer.ended.done():
+                writer.ended.set_result(stream)
+            writer.close()
+        ended = [stream for stream in ends.values() if stream is not None]
+        if ended:
+            self._on_ended(ended)
+        if not self._writers:
+            return
+        now = self._loop.time()
+        if self._dirty:
+            ending = any(writer.end_request for writer in self._dirty)
+            self._arm(0.0 if ending else max(0.0, self._last_tick + conf.TICK_SECONDS - now))
+        else:
+            self._arm(max(0.0, min(self._next_beat, self._next_check) - now))
+
+    # --- In the journal's thread
+
+    def _run(self) -> None:
+        try:
+            while (batch := self._queue.get()) is not None:
+                try:
+                    self._commit(batch)
+                except Exception:
+                    # The journal must outlive whatever one batch brings; its text is kept.
+                    logger.exception("A batch of the journal failed; it is tried again")
+                    connection.close()
+                    self._tell(batch.on_done, {}, set())
+        finally:
+            connection.close()
+
+    def _commit(self, batch: Batch) -> None:
+        outcomes = self._retry(appending.append, batch.appends) if batch.appends else {}
+        if outcomes:
+            self._tell(batch.on_appended, outcomes)
+        settled = [
+            end
+            for end in batch.ends
+            # An end waits until all text before it is committed.
+            if outcomes.get(end[0], Outcome.ACCEPTED) is Outcome.ACCEPTED
+        ]
+        ends = self._retry(_end_all, settled) if settled else {}
+        fenced: set[UUID] = set()
+        if batch.beats:
+            self._retry(appending.beat, batch.beats)
+        if batch.checks:
+            gone = {stream_id for stream_id, _, _ in batch.ends}
+            held = [pair for pair in batch.checks if pair[0] not in gone]
+            fenced = self._retry(appending.fenced, held)
+        if connection.vendor != "sqlite":
+            connection.close()
+        self._tell(batch.on_done, ends, fenced)
+
+    def _tell(self, callback: Callable[..., None], *args: object) -> None:
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(callback, *args)
+
+    def _retry(self, function: Callable[[Iterable], Any], items: list) -> Any:
+        """Call until the database answers; busy, deadlock and connection errors pass by."""
+        delay = 0.05
+        while True:
+            try:
+                _be_patient()
+                return function(items)
+            except TRANSIENT_ERRORS as error:
+                logger.warning("The journal waits for the database: %s", error)
+                connection.close()
+                if self._stopping:
+                    raise
+                time.sleep(delay)
+                delay = min(1.0, delay * 2)
+
+
+def _be_patient() -> None:
+    """The journal waits longer for SQLite's lock than a request does."""
+    if connection.vendor == "sqlite" and connection.connection is None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"PRAGMA busy_timeout = {JOURNAL_BUSY_SECONDS * 1000}")
+
+
+def _end_all(ends: Iterable[tuple[UUID, int, End]]) -> dict[UUID, Stream | None]:
+    from .actions import end_stream
+
+    with transaction.atomic():
+        return {
+            stream_id: end_stream(
+                stream_id, end.status, end.reason, end.detail, epoch=epoch, result=end.result
+            )
+            for stream_id, epoch, end in ends
+        }
+
+
+def hint_stopped(stream_id: UUID) -> None:
+    """Say after the commit that a stream was ended from outside its writer; from any thread."""
+    from .doorbell import ring_outside
+    from .hub import running_hub
+
+    hub = running_hub()
+    if hub is not None:
+        hub.hint_threadsafe(stream_id)
+    else:
+        ring_outside(hints={stream_id})

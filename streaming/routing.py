@@ -1,0 +1,7 @@
+from __future__ import annotations
+
+from django.urls import path
+
+from .consumers import StreamConsumer
+
+websocket_urlpatterns = [path("ws/streaming/", StreamConsumer.as_asgi())]

@@ -1,0 +1,227 @@
+// The page's one socket: follows the streams and topics it finds in the document, lets htmx's ws
+// extension apply only frames that are current, acknowledges them, and comes back after any silence.
+// The protocol stands in docs/design.md. Positions are the server's numbers; nothing is counted here.
+
+const ACK_BYTES = 32 * 1024;
+const ACK_MS = 1000;
+const SILENCE_MS = 20_000; // the server's heartbeat comes every 10 s
+const SHOW_LOST_MS = 1500;
+const HEADER = /^<!--(\{.*?\})-->/;
+
+const htmx = window.htmx;
+Object.assign(htmx.config, {
+  allowEval: false,
+  allowScriptTags: false,
+  historyCacheSize: 0,
+  includeIndicatorStyles: false,
+  selfRequestsOnly: true,
+  wsReconnectDelay: () => 2 ** 31 - 1, // this module reconnects, sooner and on any code
+});
+
+let socket = null;
+let generation = 0;
+let attempts = 0;
+let heardAt = 0;
+let retryTimer = 0;
+let lostTimer = 0;
+const followed = new Map(); // stream id -> its element
+const watched = new Map(); // topic -> its element
+
+// --- The socket
+
+htmx.createWebSocket = (url) => {
+  const previous = socket;
+  const mine = new WebSocket(url);
+  socket = mine;
+  generation += 1;
+  heardAt = Date.now();
+  previous?.close();
+  mine.addEventListener("open", () => {
+    if (mine !== socket) return;
+    attempts = 0;
+    showLost(false);
+    acks.reset();
+    send({ type: "hello", generation });
+    followed.forEach(sendFollow);
+    watched.forEach(sendWatch);
+  });
+  mine.addEventListener("close", (event) => {
+    if (mine === socket) lost(event.code);
+  });
+  return mine;
+};
+
+function send(message) {
+  if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message));
+}
+
+function lost(code) {
+  socket = null;
+  showLost(true);
+  // 44xx: the server refused this page; coming back at once would not change its mind.
+  const patience = code >= 4400 && code < 4500 ? 10_000 : 0;
+  const backoff = Math.min(10_000, 250 * 2 ** attempts);
+  attempts += 1;
+  clearTimeout(retryTimer);
+  retryTimer = setTimeout(reconnect, patience + backoff * Math.random());
+}
+
+// A fresh element makes the extension open a fresh socket; it forgets the old one with its element.
+function reconnect() {
+  clearTimeout(retryTimer);
+  const element = document.getElementById("streaming-socket");
+  if (!element) return;
+  const fresh = element.cloneNode(false);
+  element.replaceWith(fresh);
+  htmx.process(fresh);
+}
+
+function showLost(isLost) {
+  clearTimeout(lostTimer);
+  const bar = document.getElementById("streaming-connection");
+  if (!bar) return;
+  if (!isLost) bar.hidden = true;
+  else lostTimer = setTimeout(() => (bar.hidden = false), SHOW_LOST_MS);
+}
+
+function reconnectIfSilent(limit) {
+  const isDead = !socket || socket.readyState > WebSocket.OPEN;
+  if (isDead || Date.now() - heardAt > limit) reconnect();
+}
+
+setInterval(() => socket && reconnectIfSilent(SILENCE_MS), 5000);
+window.addEventListener("online", reconnect);
+window.addEventListener("pageshow", (event) => event.persisted && reconnect());
+document.addEventListener("visibilitychange", () => {
+  if (!document.hidden) reconnectIfSilent(SILENCE_MS / 2 + 2000);
+});
+
+// --- Acknowledgements: each 32 KiB or second, so that a slow tab is noticed
+
+const acks = {
+  number: 0,
+  bytes: 0,
+  sentAt: 0,
+  timer: 0,
+  reset() {
+    clearTimeout(this.timer);
+    this.number = this.bytes = this.timer = 0;
+  },
+  took(number, bytes) {
+    this.number = number;
+    this.bytes += bytes;
+    // Timers of a hidden tab are late; messages are not.
+    if (this.bytes >= ACK_BYTES || Date.now() - this.sentAt >= ACK_MS) this.send();
+    else this.timer ||= setTimeout(() => this.send(), ACK_MS);
+  },
+  send() {
+    clearTimeout(this.timer);
+    this.bytes = this.timer = 0;
+    this.sentAt = Date.now();
+    send({ type: "ack", n: this.number });
+  },
+};
+
+// --- Frames: only what is current reaches htmx
+
+let applying = null;
+
+document.addEventListener("htmx:wsBeforeMessage", (event) => {
+  const { message } = event.detail;
+  const header = parse(message);
+  heardAt = Date.now();
+  applying = null;
+  if (!header || header.g !== generation || !isCurrent(header)) event.preventDefault();
+  else applying = header;
+  if (header?.g === generation) acks.took(header.n, message.length);
+});
+
+document.addEventListener("htmx:wsAfterMessage", () => {
+  if (!applying) return;
+  const element = document.getElementById(`stream-${applying.s}`);
+  const name = applying.t === "end" ? "streaming:ended" : "streaming:grew";
+  element?.dispatchEvent(new CustomEvent(name, { bubbles: true, detail: applying }));
+});
+
+function parse(message) {
+  const match = typeof message === "string" && HEADER.exec(message);
+  return match ? JSON.parse(match[1]) : null;
+}
+
+function isCurrent(header) {
+  if (header.t === "topic") notice(header.topic, header.version);
+  if (header.t === "gone") forget(header.s);
+  if (header.t !== "frame" && header.t !== "end") return false;
+  const element = followed.get(header.s);
+  if (!element?.isConnected) return false;
+  const data = element.dataset;
+  if (!header.full && (Number(data.cut) !== header.from || data.key !== header.key)) {
+    sendFollow(element, header.s); // out of step: ask for what is missing
+    return false;
+  }
+  Object.assign(data, { cut: header.cut, end: header.end, key: header.key });
+  if (header.t === "end") {
+    data.status = header.status;
+    forget(header.s);
+  } else if (data.status === "pending") data.status = "streaming";
+  return true;
+}
+
+function forget(id) {
+  followed.get(id)?.removeAttribute("data-stream");
+  followed.delete(id);
+}
+
+// --- What the document shows is what is followed
+
+function sendFollow(element, id) {
+  const { cut, key } = element.dataset;
+  send({ type: "follow", stream: id, cut: Number(cut ?? -1), key: key ?? "" });
+}
+
+function sendWatch(element, topic) {
+  send({ type: "watch", topic, version: Number(element.dataset.version) });
+}
+
+function scan() {
+  compare(followed, "stream", sendFollow, (id) => send({ type: "unfollow", stream: id }));
+  compare(watched, "topic", sendWatch, (topic) => send({ type: "unwatch", topic }));
+}
+
+function compare(known, attribute, begin, end) {
+  const found = new Map();
+  for (const element of document.querySelectorAll(`[data-${attribute}]`)) {
+    found.set(element.dataset[attribute], element);
+  }
+  for (const id of known.keys()) {
+    if (!found.has(id)) {
+      known.delete(id);
+      end(id);
+    }
+  }
+  for (const [id, element] of found) {
+    if (known.get(id) !== element) {
+      known.set(id, element);
+      begin(element, id);
+    }
+  }
+}
+
+new MutationObserver((records) => {
+  // Text that streams in brings no streams of its own.
+  if (records.some(({ target }) => !target.closest?.(".stream-body"))) scan();
+}).observe(document.body, { childList: true, subtree: true });
+scan();
+
+// --- Topics: the element fetches what changed by its own hx-get, unless an answer brought it
+
+let requests = 0;
+document.addEventListener("htmx:beforeRequest", () => (requests += 1));
+document.addEventListener("htmx:afterRequest", () => (requests = Math.max(0, requests - 1)));
+
+function notice(topic, version) {
+  const element = watched.get(topic);
+  if (!element || Number(element.dataset.version) >= version) return;
+  if (requests > 0) setTimeout(notice, 100, topic, version);
+  else htmx.trigger(element, "streaming:changed");
+}

@@ -1,0 +1,279 @@
+"""The tail of one followed stream: its text rendered once for all pages of this process.
+
+Text comes in order or not at all: what ends before the tail's end is ignored, overlap is trimmed,
+a gap reads the database. A follower whose page is in step gets the shared frame; one that is not
+(new, or slower than the text) gets one merged frame when its socket has room.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Protocol
+from uuid import UUID
+
+from django.template.loader import render_to_string
+
+from .conf import conf
+from .executors import run_read, run_rendering
+from .frames import Frame, stream_frame
+from .generators import get_generator
+from .models import Stream
+from .reader import text_from
+from .rendering import Delta, LiveDocument
+
+if TYPE_CHECKING:
+    from .hub import Hub
+
+# An open block is rendered anew for each frame; above this size its frames come less often, in
+# proportion, so that the cost of a long answer stays linear whatever its shape.
+SMALL_BLOCK_CHARS = 4_096
+# Above this size it is rendered in a thread, so that other streams do not wait.
+LARGE_BLOCK_CHARS = 16_384
+
+
+class Follower(Protocol):
+    """One page that follows the stream."""
+
+    # Where the page stands; the tail sets them with each frame that it hands over.
+    cut: int
+    key: str
+    in_step: bool
+
+    def has_room(self, size: int) -> bool:
+        """Whether the page's socket may be given a frame of `size` characters now."""
+        ...
+
+    def push(self, frame: Frame) -> None: ...
+
+    def gone(self) -> None:
+        """The stream does not exist any more."""
+        ...
+
+
+class Tail:
+    """See the module. Lives on the hub's event loop."""
+
+    def __init__(self, hub: Hub, stream_id: UUID) -> None:
+        self._hub = hub
+        self.stream_id = stream_id
+        self.followers: set[Follower] = set()
+        # Code points known here, rendered or not.
+        self.length = 0
+        self.is_ended = False
+        self._document: LiveDocument | None = None
+        self._unfed: list[str] = []
+        # What was told while the database was being read: (start, text).
+        self._early: list[tuple[int, str]] = []
+        self._loading = False
+        self._look_again = False
+        # Held while a thread works on the document.
+        self._at_work = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._fed_at = 0.0
+        self._final: Stream | None = None
+        self._foot = ""
+
+    # --- Followers
+
+    def join(self, follower: Follower) -> None:
+        self.followers.add(follower)
+        self.catch_up(follower)
+
+    def leave(self, follower: Follower) -> None:
+        self.followers.discard(follower)
+        if not self.followers:
+            if self._timer:
+                self._timer.cancel()
+            self._hub.drop(self)
+
+    def catch_up(self, follower: Follower) -> None:
+        """Bring a page in step by one merged frame, if its socket has room."""
+        document = self._document
+        if document is None or self._at_work.locked() or follower.in_step:
+            return
+        if self._final is not None and not self.is_ended:
+            return
+        delta = document.since(follower.cut, follower.key)
+        frame = self._frame(delta, max(0, follower.cut))
+        if follower.has_room(len(frame.html)):
+            self._hand_over(follower, frame)
+
+    def _hand_over(self, follower: Follower, frame: Frame) -> None:
+        assert self._document is not None
+        follower.cut, follower.key = self._document.cut, self._document.key
+        follower.in_step = True
+        follower.push(frame)
+
+    def _frame(self, delta: Delta, start: int) -> Frame:
+        document = self._document
+        assert document is not None
+        return stream_frame(
+            self.stream_id,
+            delta,
+            start=start,
+            cut=document.cut,
+            end=document.end,
+            key=document.key,
+            status=self._final.status if self.is_ended and self._final else None,
+            foot=self._foot,
+        )
+
+    def _tell(self, delta: Delta, start: int) -> None:
+        """The document moved on from `start`: one frame for all who are in step."""
+        frame = self._frame(delta, start)
+        size = len(frame.html)
+        for follower in list(self.followers):
+            if not follower.in_step:
+                self.catch_up(follower)
+            elif follower.has_room(size):
+                self._hand_over(follower, frame)
+            else:
+                follower.in_step = False
+
+    # --- Text
+
+    def extend(self, start: int, text: str) -> None:
+        """Committed text at offset `start`."""
+        if self._loading:
+            self._early.append((start, text))
+        elif start > self.length:
+            self.look()
+        elif start + len(text) > self.length:
+            self._unfed.append(text[self.length - start :])
+            self.length = start + len(text)
+            self._arrange_feed()
+
+    def end(self, stream: Stream) -> None:
+        """The stream's final state is committed."""
+        if self._loading or self.length != stream.length or self._document is None:
+            self.look()
+        elif self._final is None:
+            self._final = stream
+            self._hub.spawn(self._finish())
+
+    def look(self) -> None:
+        """Read the database: what is missing here, and the state."""
+        self._look_again = True
+        if not self._loading:
+            self._loading = True
+            self._hub.spawn(self._look())
+
+    async def _look(self) -> None:
+        try:
+            while self._look_again:
+                self._look_again = False
+                found = await run_read(_read, self.stream_id, self.length, self._document is None)
+                if found is None:
+                    for follower in list(self.followers):
+                        follower.gone()
+                    return
+                stream, text, document = found
+                if document is not None:
+                    self._document = document
+                elif text:
+                    self._unfed.append(text)
+                self.length += len(text)
+        finally:
+            self._loading = False
+        early, self._early = self._early, []
+        for start, text in early:
+            self.extend(start, text)
+        if not stream.is_open and self.length == stream.length:
+            self.end(stream)
+        if document is not None:
+            for follower in list(self.followers):
+                self.catch_up(follower)
+        self._arrange_feed()
+
+    def _arrange_feed(self) -> None:
+        """Render what is there now or, for a large open block, a little later."""
+        if self._document is None or self._at_work.locked() or self._timer or not self._unfed:
+            return
+        size = self._document.open_size
+        delay = 0.0
+        if size > SMALL_BLOCK_CHARS and self._final is None:
+            interval = conf.TICK_SECONDS * size / SMALL_BLOCK_CHARS
+            delay = self._fed_at + interval - self._hub.time()
+        if delay > 0:
+            self._timer = self._hub.call_later(delay, self._feed_later)
+        elif size > LARGE_BLOCK_CHARS:
+            self._hub.spawn(self._feed_in_thread())
+        else:
+            start = self._document.cut
+            self._fed_at = self._hub.time()
+            self._tell(self._document.feed(self._take_unfed()), start)
+
+    def _feed_later(self) -> None:
+        self._timer = None
+        self._fed_at = 0.0
+        self._arrange_feed()
+
+    async def _feed_in_thread(self) -> None:
+        document = self._document
+        assert document is not None
+        async with self._at_work:
+            start = document.cut
+            delta = await run_rendering(document.feed, self._take_unfed())
+        self._fed_at = self._hub.time()
+        self._tell(delta, start)
+        if self._final is None:
+            self._arrange_feed()
+
+    def _take_unfed(self) -> str:
+        text = "".join(self._unfed)
+        self._unfed.clear()
+        return text
+
+    async def _finish(self) -> None:
+        """Render the rest and the foot, and tell the end."""
+        document, stream = self._document, self._final
+        assert document is not None
+        assert stream is not None
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+        foot = await run_read(render_foot, stream)
+        async with self._at_work:
+            start = document.cut
+            if document.end + len(self._unfed) > LARGE_BLOCK_CHARS:
+                delta = await run_rendering(_close, document, self._take_unfed())
+            else:
+                delta = _close(document, self._take_unfed())
+        self._foot = foot
+        self.is_ended = True
+        self._tell(delta, start)
+
+
+def _close(document: LiveDocument, rest: str) -> Delta:
+    """Take the rest of the text in and finish the document, in one step for its pages."""
+    grown = document.feed(rest) if rest else Delta(full=False, closed="", open=None)
+    end = document.finish()
+    if end.full or grown.full:
+        return document.since(-1, document.key)
+    return Delta(
+        full=False,
+        closed=grown.closed + end.closed,
+        open=grown.open if end.open is None else end.open,
+    )
+
+
+def _read(
+    stream_id: UUID, start: int, with_document: bool
+) -> tuple[Stream, str, LiveDocument | None] | None:
+    """The row, the text from `start` on, and a fresh document of it if asked for."""
+    stream = Stream.objects.filter(pk=stream_id).first()
+    if stream is None:
+        return None
+    text = text_from(stream_id, start, stream.length) if stream.length > start else ""
+    document = get_generator(stream.generator).renderer.live(text) if with_document else None
+    return stream, text, document
+
+
+def render_foot(stream: Stream, **page: Any) -> str:
+    """HTML of what stands under the text: the state in words, and what can be done about it.
+
+    `page` is what only a page knows (its `csrf_token`); a pushed foot does without.
+    """
+    generator = get_generator(stream.generator)
+    context = generator.foot_context(stream) if generator.foot_context else {}
+    return render_to_string(generator.foot_template, {**page, "stream": stream, **context})
