@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 
 os.environ["ENV_FILE"] = os.devnull
 os.environ.setdefault("SECRET_KEY", "tests-only-" + "x" * 50)
@@ -12,7 +13,13 @@ from chatsite.settings import *  # noqa: F403
 
 # In-process tests decide themselves what runs when.
 STREAMING_RUNNER = "off"
-DATABASES["default"]["TEST"] = {"NAME": None}  # noqa: F405
+if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
+    # A file, because a database in memory locks whole tables between threads.
+    _folder = tempfile.TemporaryDirectory(prefix="chatsite-tests-", ignore_cleanup_errors=True)
+    DATABASES["default"]["TEST"] = {"NAME": f"{_folder.name}/test.sqlite3"}  # noqa: F405
+    DATABASES["default"]["OPTIONS"]["init_command"] = (  # noqa: F405
+        "PRAGMA journal_mode=WAL;PRAGMA synchronous=OFF;"
+    )
 STORAGES["staticfiles"] = {  # noqa: F405
     "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
 }
