@@ -1,0 +1,164 @@
+"""The verbs of a stream, plain and synchronous: what they set off happens after commit."""
+
+from __future__ import annotations
+
+import logging
+import traceback
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from django.db import transaction
+from django.utils import timezone
+
+from .generators import get_generator
+from .models import Chunk, EndReason, Status, Stream
+from .normalise import normalise
+from .reader import text_of
+
+if TYPE_CHECKING:
+    from django.contrib.auth.base_user import AbstractBaseUser
+
+logger = logging.getLogger(__name__)
+
+DELETE_PAGE_CHUNKS = 1_000
+
+
+def create(
+    generator: str,
+    params: dict[str, Any] | None = None,
+    owner: AbstractBaseUser | None = None,
+    *,
+    autostart: bool = True,
+) -> Stream:
+    """Store a new stream, which starts after commit or, without `autostart`, by `start`.
+
+    `params` must be what JSON can hold. Raises UnknownGenerator.
+    """
+    get_generator(generator)
+    stream = Stream.objects.create(
+        generator=generator,
+        params=params or {},
+        owner=owner,
+        start_requested_at=timezone.now() if autostart else None,
+    )
+    if autostart:
+        _dispatch_on_commit(stream)
+    return stream
+
+
+def start(stream: Stream) -> bool:
+    """Request the start of a pending stream; True for exactly one caller, however many try."""
+    now = timezone.now()
+    waiting = Stream.objects.filter(
+        pk=stream.pk, status=Status.PENDING, start_requested_at__isnull=True
+    )
+    with transaction.atomic():
+        if not waiting.update(start_requested_at=now):
+            return False
+        stream.start_requested_at = now
+        _dispatch_on_commit(stream)
+    return True
+
+
+def stop(stream: Stream, reason: EndReason = EndReason.USER) -> bool:
+    """End an open stream as `stopped`; its committed text stays, its writer is refused.
+
+    False when it had already ended.
+    """
+    from .journal import hint_stopped
+
+    with transaction.atomic():
+        if end_stream(stream.pk, Status.STOPPED, reason) is None:
+            return False
+        # Only a hint: the writer's next append is refused whether it arrives or not.
+        transaction.on_commit(lambda: hint_stopped(stream.pk), robust=True)
+    return True
+
+
+def delete(stream: Stream) -> None:
+    """Delete the stream and its text, ending it first if it is open.
+
+    Chunks go in pages of a transaction each, so call it outside of one; when cut short, calling it
+    again goes on. Deleting what is gone does nothing.
+    """
+    stop(stream, EndReason.DELETED)
+    chunks = Chunk.objects.filter(stream=stream.pk)
+    starts = chunks.order_by("start").values_list("start", flat=True)
+    while page_end := starts[DELETE_PAGE_CHUNKS - 1 : DELETE_PAGE_CHUNKS].first():
+        chunks.filter(start__lte=page_end).delete()
+    Stream.objects.filter(pk=stream.pk).delete()
+
+
+def end_stream(
+    stream_id: UUID,
+    status: Status,
+    reason: str,
+    detail: str = "",
+    epoch: int | None = None,
+    result: Mapping[str, Any] | None = None,
+) -> Stream | None:
+    """Write the final state and run the generator's `on_end` hook, in the caller's transaction.
+
+    With `epoch` only as the writer of that epoch. Returns the ended row, or None when another end
+    was first. If the hook fails, the end stands and the hook stays pending for `retry_hook`.
+    """
+    candidates = Stream.objects.open().filter(pk=stream_id)
+    if epoch is not None:
+        candidates = candidates.filter(epoch=epoch)
+    changes: dict[str, Any] = {
+        "status": status,
+        "end_reason": reason,
+        "end_detail": normalise(detail)[: Stream._meta.get_field("end_detail").max_length],
+        "ended_at": timezone.now(),
+    }
+    if result is not None:
+        changes["result"] = dict(result)
+    # No savepoint of its own: an error here is one of the caller's transaction.
+    with transaction.atomic(savepoint=False):
+        if not candidates.update(**changes):
+            return None
+        stream = Stream.objects.get(pk=stream_id)
+        try:
+            with transaction.atomic():
+                _call_hook(stream)
+        except Exception as error:
+            _log_failed_hook(stream, error)
+            stream.hook_pending = True
+            stream.save(update_fields=["hook_pending"])
+    return stream
+
+
+def retry_hook(stream: Stream) -> bool:
+    """Run a pending `on_end` hook again; False when it failed or another caller has run it."""
+    pending = Stream.objects.filter(pk=stream.pk, hook_pending=True)
+    try:
+        with transaction.atomic():
+            # First, so that of two callers one waits here and then finds nothing to do.
+            if not pending.update(hook_pending=False):
+                return False
+            _call_hook(Stream.objects.get(pk=stream.pk))
+    except Exception as error:
+        _log_failed_hook(stream, error)
+        return False
+    stream.hook_pending = False
+    return True
+
+
+def _call_hook(stream: Stream) -> None:
+    hook = get_generator(stream.generator).on_end
+    if hook is not None:
+        hook(stream, text_of(stream))
+
+
+def _dispatch_on_commit(stream: Stream) -> None:
+    from .dispatch import request_start
+
+    # Robust: the start is stored, so a sweep finds the stream if this call fails.
+    transaction.on_commit(lambda: request_start(stream.pk, stream.owner_id), robust=True)
+
+
+def _log_failed_hook(stream: Stream, error: Exception) -> None:
+    # Without the error's message: a database names the values it refused, and they are people's.
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error("on_end of stream %s: %s\n%s", stream.pk, type(error).__name__, frames)
