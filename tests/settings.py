@@ -13,15 +13,19 @@ from chatsite.settings import *  # noqa: F403
 
 # In-process tests decide themselves what runs when.
 STREAMING_RUNNER = "off"
+_folder = tempfile.TemporaryDirectory(prefix="chatsite-tests-", ignore_cleanup_errors=True)
 if DATABASES["default"]["ENGINE"].endswith("sqlite3"):  # noqa: F405
     # A file, because a database in memory locks whole tables between threads.
-    _folder = tempfile.TemporaryDirectory(prefix="chatsite-tests-", ignore_cleanup_errors=True)
     DATABASES["default"]["TEST"] = {"NAME": f"{_folder.name}/test.sqlite3"}  # noqa: F405
     DATABASES["default"]["OPTIONS"]["init_command"] = (  # noqa: F405
         "PRAGMA journal_mode=WAL;PRAGMA synchronous=OFF;"
     )
+# Empty: no test needs collected files, and their server warns where the folder is missing.
+STATIC_ROOT = _folder.name
 STORAGES["staticfiles"] = {  # noqa: F405
     "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ECHO_DELAY_SECONDS = 0
+# Static files are looked up when they are asked for; nothing was collected.
+SERVESTATIC_AUTOREFRESH = True
