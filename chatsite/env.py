@@ -21,7 +21,7 @@ def load_env_file(path: Path) -> None:
 
 
 def envstr(name: str, default: str) -> str:
-    return os.environ.get(name, default)
+    return os.environ.get(name) or default
 
 
 def envbool(name: str, default: bool) -> bool:

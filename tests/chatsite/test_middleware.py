@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.conf import settings
+from django.http import HttpResponse
+from django.test import AsyncRequestFactory, RequestFactory
+from django.utils.module_loading import import_string
+
+from chatsite.middleware import ContentSecurityPolicyMiddleware, PrivatePagesMiddleware
+
+
+def nonce_of(response) -> str:
+    return re.search(r"'nonce-([\w-]{20,})' 'strict-dynamic'", policy_of(response)).group(1)
+
+
+def policy_of(response) -> str:
+    return response.headers["Content-Security-Policy"]
+
+
+def test_each_answer_has_a_nonce_of_its_own():
+    middleware = ContentSecurityPolicyMiddleware(lambda request: HttpResponse(request.csp_nonce))
+    first, second = (middleware(RequestFactory().get("/")) for _ in range(2))
+    assert nonce_of(first) == first.text
+    assert nonce_of(first) != nonce_of(second)
+
+
+def test_nothing_runs_inline_and_nobody_frames_a_page(client, db):
+    policy = policy_of(client.get("/"))
+    assert "unsafe" not in policy
+    assert "frame-ancestors 'none'" in policy
+    assert "base-uri 'none'" in policy
+
+
+async def test_an_async_chain_gets_the_same_headers():
+    async def view(request):
+        return HttpResponse(request.csp_nonce)
+
+    chain = ContentSecurityPolicyMiddleware(PrivatePagesMiddleware(view))
+    response = await chain(AsyncRequestFactory().get("/"))
+    assert nonce_of(response) == response.text
+    assert response.headers["Cache-Control"] == "private, no-store"
+
+
+def test_a_page_is_kept_out_of_shared_caches(client, db):
+    response = client.get("/")
+    assert response.headers["Cache-Control"] == "private, no-store"
+    assert "Cookie" in response.headers["Vary"]
+
+
+def test_a_view_may_say_otherwise():
+    def view(request):
+        return HttpResponse(headers={"Cache-Control": "max-age=60", "Vary": "HX-Request"})
+
+    response = PrivatePagesMiddleware(view)(RequestFactory().get("/"))
+    assert response.headers["Cache-Control"] == "max-age=60"
+    assert response.headers["Vary"] == "HX-Request, Cookie"
+
+
+def test_debug_pages_keep_their_inline_styles(settings):
+    settings.DEBUG = True
+    middleware = ContentSecurityPolicyMiddleware(lambda request: HttpResponse(status=404))
+    assert "Content-Security-Policy" not in middleware(RequestFactory().get("/")).headers
+
+
+@pytest.mark.parametrize(
+    "page", ["", "accounts/user/", "accounts/user/add/", "auth/group/add/", "password_change/"]
+)
+def test_the_admins_pages_work_under_the_policy(client_of, auditor, page):
+    response = client_of(auditor).get(f"/admin/{page}")
+    assert response.status_code == 200
+    assert "script-src 'self';" in policy_of(response)
+    inline = [
+        attributes
+        for attributes, body in re.findall(r"<script([^>]*)>(.*?)</script>", response.text, re.S)
+        if body.strip() and "application/json" not in attributes
+    ]
+    assert inline == []
+    assert not re.search(r"<style|\son\w+=|javascript:", response.text)
+
+
+def test_every_middleware_spares_async_requests_a_thread():
+    sync_only = [name for name in settings.MIDDLEWARE if not import_string(name).async_capable]
+    assert sync_only == []

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from chatsite.env import database_from_url, envbool, envint, envlist, load_env_file
+from tests.services import ROOT, manage, site_env
+
+
+@pytest.fixture
+def production(tmp_path):
+    """The environment of a site behind a proxy that ends TLS."""
+    return site_env(tmp_path / "db.sqlite3", tmp_path / "static") | {
+        "HTTPS": "True",
+        "ALLOWED_HOSTS": "chat.example.com",
+        "SECRET_KEY": "tR5vXq2mZ8kLw4nB7cJd1fGh9sPy3uEa6oWi0xVtQrNzMbKlHjFgDsAp",
+    }
+
+
+def test_the_example_names_every_variable_that_is_read_and_no_other():
+    read = set()
+    for path in (ROOT / "chatsite").rglob("*.py"):
+        read |= set(re.findall(r'\benv(?:str|bool|int|list)\(\s*"(\w+)"', path.read_text()))
+    example = (ROOT / ".env.example").read_text()
+    assert set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) == read
+
+
+def test_the_deployment_checks_find_nothing(production):
+    assert "no issues" in manage(production, "check", "--deploy", "--fail-level=INFO")
+
+
+def test_no_migration_is_missing(production):
+    assert "No changes" in manage(production, "makemigrations", "--check", "--dry-run")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("FIELD_ENCRYPTION_KEYS", "short", "chatsite.E001"),
+        ("DEFAULT_MODEL", "gpt-4o", "chatsite.W002"),
+        ("DATABASE_URL", "mysql://host/name", "DATABASE_URL has the scheme 'mysql'"),
+        ("SECRET_KEY", "", "SECRET_KEY is not set. `make run` writes one"),
+        ("DEBUG", "perhaps", "DEBUG='perhaps': allowed are True and False."),
+    ],
+)
+def test_a_wrong_variable_is_named(production, name, value, message):
+    done = subprocess.run(
+        [sys.executable, "manage.py", "check", "--deploy", "--fail-level=WARNING"],
+        cwd=ROOT,
+        env=production | {name: value},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode != 0
+    assert message in done.stderr
+
+
+def test_a_superuser_is_made_by_email(production):
+    manage(production, "migrate", "--verbosity=0")
+    password = {"DJANGO_SUPERUSER_PASSWORD": "correct horse battery staple"}
+    create = ("createsuperuser", "--noinput", "--email", "Boss@Example.com")
+    assert "created" in manage(production | password, *create)
+
+
+def test_what_is_set_already_wins_over_the_file(tmp_path, monkeypatch):
+    monkeypatch.setenv("CHATSITE_SET", "environment")
+    # Set and deleted, so that what the file puts there is undone after the test.
+    monkeypatch.setenv("CHATSITE_UNSET", "")
+    monkeypatch.delenv("CHATSITE_UNSET")
+    file = tmp_path / ".env"
+    file.write_text("# CHATSITE_NO=1\nCHATSITE_SET=file\n CHATSITE_UNSET = 'a=b' \n\nnonsense\n")
+    load_env_file(file)
+    assert envlist("CHATSITE_SET", []) == ["environment"]
+    assert envlist("CHATSITE_UNSET", []) == ["a=b"]
+
+
+def test_numbers_and_switches_say_what_they_take(monkeypatch):
+    monkeypatch.setenv("CHATSITE_SET", "many")
+    with pytest.raises(ImproperlyConfigured, match="CHATSITE_SET='many': a whole number"):
+        envint("CHATSITE_SET", 1)
+    monkeypatch.setenv("CHATSITE_SET", "")
+    assert envint("CHATSITE_SET", 7) == 7
+    assert envbool("CHATSITE_SET", True) is True
+
+
+def test_a_postgres_url_is_read_in_full():
+    url = "postgres://us%40er:p%2Fw@db.example.com:6543/chat?sslmode=require"
+    database = database_from_url(url, ROOT / "db.sqlite3")
+    assert database["USER"] == "us@er"
+    assert database["PASSWORD"] == "p/w"
+    assert (database["HOST"], database["PORT"], database["NAME"]) == (
+        "db.example.com",
+        6543,
+        "chat",
+    )
+    assert database["OPTIONS"]["sslmode"] == "require"
