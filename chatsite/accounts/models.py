@@ -32,13 +32,15 @@ class UserManager(BaseUserManager["User"]):
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         """Create an account that signs in with `email` and `password`.
 
-        Raises ValueError when `email` is empty.
+        Raises ValueError when `email` is empty, ValidationError when an account has it.
         """
         address = self.normalize_email(email)
         if not address:
             raise ValueError("An account needs an email address.")
         user = self.model(email=address, **fields)
         user.set_password(password)
+        # `createsuperuser` looks only at `unique=True`; so it gets a sentence all the same.
+        user.validate_constraints()
         user.save(using=self._db)
         return user
 

@@ -23,7 +23,7 @@ from . import forms
 from .actions import bring_chats_along
 from .guests import renew_guest_cookie, sign_in_guest
 from .models import User
-from .throttles import WINDOW_SECONDS
+from .throttles import WINDOW_SECONDS, Throttle
 
 # In the session after sign-in: whose chats the new session's account is offered, and where to
 # go after the answer.
@@ -178,6 +178,11 @@ class PasswordResetConfirm(FormPage, auth_views.PasswordResetConfirmView):
     form_class = forms.SetPasswordForm
     template_name = "accounts/password_reset_confirm.html"
     success_url = reverse_lazy("accounts:password-reset-complete")
+
+    def form_valid(self, form: forms.SetPasswordForm) -> HttpResponse:
+        # Who reads the mail gets in, although somebody else used the attempts up.
+        Throttle("sign-in", None, self.user.email).forgive()
+        return super().form_valid(form)
 
 
 def is_account(request: HttpRequest) -> bool:
