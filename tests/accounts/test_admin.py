@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from chatsite.accounts.models import User
+from tests.conftest import PASSWORD
+
+LIST = reverse("admin:accounts_user_changelist")
+ADD = reverse("admin:accounts_user_add")
+ADMIN_SIGN_IN = reverse("admin:login")
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def auditors(client_of, auditor: User) -> Client:
+    return client_of(auditor)
+
+
+def page_of(user: User) -> str:
+    return reverse("admin:accounts_user_change", args=[user.pk])
+
+
+def test_guests_and_accounts_are_listed(auditors: Client, owner: User, guest: User) -> None:
+    page = auditors.get(LIST).text
+
+    assert owner.email in page
+    assert f"Guest {guest.pk}" in page
+
+
+def test_the_list_is_searched_by_email(auditors: Client, owner: User, stranger: User) -> None:
+    page = auditors.get(LIST, {"q": "owner"}).text
+
+    assert owner.email in page
+    assert stranger.email not in page
+
+
+@pytest.mark.parametrize(("kind", "listed"), [("guest", True), ("account", False)])
+def test_the_list_is_filtered_by_kind(
+    auditors: Client, guest: User, kind: str, listed: bool
+) -> None:
+    assert (f"Guest {guest.pk}" in auditors.get(LIST, {"kind": kind}).text) is listed
+
+
+def test_staff_can_add_an_account(auditors: Client) -> None:
+    auditors.post(
+        ADD,
+        {
+            "email": "Ann@Example.com",
+            "usable_password": "true",
+            "password1": PASSWORD,
+            "password2": PASSWORD,
+        },
+    )
+
+    assert User.objects.get(email="ann@example.com").check_password(PASSWORD)
+
+
+def test_a_taken_address_is_a_sentence(auditors: Client, owner: User) -> None:
+    data = {"email": "OWNER@example.com", "usable_password": "false"}
+
+    assert "already exists" in auditors.post(ADD, data).text
+
+
+def test_a_guest_can_be_blocked_and_stays_a_guest(auditors: Client, guest: User) -> None:
+    assert auditors.post(page_of(guest), {"email": ""}).status_code == 302
+
+    guest.refresh_from_db()
+    assert not guest.is_active
+    assert guest.is_guest
+
+
+def test_an_address_given_to_a_guest_takes_the_cookie_s_key_away(
+    auditors: Client, guest: User
+) -> None:
+    auditors.post(page_of(guest), {"email": "ann@example.com", "is_active": "on"})
+
+    guest.refresh_from_db()
+    assert guest.email == "ann@example.com"
+    assert guest.guest_key is None
+
+
+def test_the_guest_key_is_not_shown(auditors: Client, guest: User) -> None:
+    assert guest.guest_key not in auditors.get(page_of(guest)).text
+
+
+def test_the_admin_has_no_form_of_its_own_to_sign_in(client: Client, auditor: User) -> None:
+    data = {"username": auditor.email, "password": PASSWORD}
+    response = client.post(f"{ADMIN_SIGN_IN}?next=/admin/", data)
+
+    assert response.headers["Location"] == f"{reverse('accounts:sign-in')}?next=/admin/"
+    assert "_auth_user_id" not in client.session
+
+
+def test_who_is_no_staff_is_asked_to_sign_in_as_somebody_else(client_of, owner: User) -> None:
+    response = client_of(owner).get("/admin/", follow=True)
+
+    assert f"You are signed in as {owner.email}" in response.text
