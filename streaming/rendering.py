@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+from bisect import bisect_left
 from dataclasses import dataclass
+from html import escape
 from typing import Protocol
 
 
@@ -61,3 +64,84 @@ class LiveDocument(Protocol):
     def since(self, cut: int, key: str) -> Delta:
         """What a page needs whose closed blocks end at `cut`: full when it cannot be told."""
         ...
+
+
+class PlainText:
+    """Text as it is: escaped, its white space kept by the stylesheet.
+
+    Each line is a piece of its own, a line above 1,000 characters several, so that text without a
+    line feed costs no more than other text.
+    """
+
+    version = "plain-1"
+
+    def render(self, text: str) -> str:
+        document = PlainTextDocument(text)
+        return document.closed_html + document.open_html
+
+    def live(self, text: str = "") -> PlainTextDocument:
+        return PlainTextDocument(text)
+
+
+class PlainTextDocument:
+    """The `LiveDocument` of `PlainText`."""
+
+    key = PlainText.version
+    _piece = re.compile(r"[^\n]{0,999}\n|[^\n]{1000}")
+
+    def __init__(self, text: str = "") -> None:
+        self.cut = 0
+        self.end = 0
+        # Offsets where pieces start, and the pieces' HTML.
+        self._starts: list[int] = []
+        self._pieces: list[str] = []
+        self._tail = ""
+        self.feed(text)
+
+    @property
+    def closed_html(self) -> str:
+        return "".join(self._pieces)
+
+    @property
+    def open_html(self) -> str:
+        return self._html(self._tail) if self._tail else ""
+
+    @property
+    def open_size(self) -> int:
+        return len(self._tail)
+
+    def feed(self, text: str) -> Delta:
+        known, before = len(self._pieces), self._tail
+        tail, start = self._tail + text, 0
+        while piece := self._piece.match(tail, start):
+            self._starts.append(self.cut + start)
+            self._pieces.append(self._html(piece[0]))
+            start = piece.end()
+        self._tail = tail[start:]
+        self.cut += start
+        self.end += len(text)
+        return Delta(
+            full=False,
+            closed="".join(self._pieces[known:]),
+            open=None if self._tail == before else self.open_html,
+        )
+
+    def finish(self) -> Delta:
+        if not self._tail:
+            return Delta(full=False, closed="", open=None)
+        self._starts.append(self.cut)
+        self._pieces.append(self.open_html)
+        self._tail = ""
+        self.cut = self.end
+        return Delta(full=False, closed=self._pieces[-1], open="")
+
+    def since(self, cut: int, key: str) -> Delta:
+        index = bisect_left(self._starts, cut)
+        known = cut == self.cut or self._starts[index : index + 1] == [cut]
+        full = key != self.key or not known
+        closed = self._pieces if full else self._pieces[index:]
+        return Delta(full=full, closed="".join(closed), open=self.open_html)
+
+    @staticmethod
+    def _html(text: str) -> str:
+        return f'<span class="plain">{escape(text, quote=False)}</span>'
