@@ -1,0 +1,113 @@
+"""Conversations in Django's admin: read as the chat reads, never edited."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext_lazy as _
+
+from streaming.admin import ReadOnlyAdmin
+from streaming.generators import get_generator
+from streaming.reader import text_of
+
+from .actions import GENERATOR
+from .models import Conversation, Message
+from .paths import messages_of, path_to
+
+# A page shows at most this many of a conversation's newest messages.
+MESSAGES_SHOWN = 100
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One message of the shown path, ready for the template."""
+
+    message: Message
+    html: SafeString
+    # Its place among the messages with the same parent, from 1, and their number.
+    variant: int
+    variants: int
+
+
+def path_turns(conversation: Conversation) -> tuple[list[Turn], int]:
+    """The newest turns of the path to the conversation's leaf, and how many older ones it has."""
+    path = path_to(conversation.pk, conversation.leaf_id)
+    shown = messages_of(path[-MESSAGES_SHOWN:])
+    siblings: defaultdict[int | None, list[int]] = defaultdict(list)
+    for pk, parent in conversation.messages.order_by("pk").values_list("pk", "parent_id"):
+        siblings[parent].append(pk)
+    turns = [
+        Turn(
+            message=message,
+            html=message_html(message),
+            variant=siblings[message.parent_id].index(message.pk) + 1,
+            variants=len(siblings[message.parent_id]),
+        )
+        for message in shown
+    ]
+    return turns, len(path) - len(shown)
+
+
+def message_html(message: Message) -> SafeString:
+    """The message as the chat draws it: Markdown to sanitised HTML, an open answer so far."""
+    text = message.content
+    if not text and message.stream:
+        text = text_of(message.stream)
+    # The sanitiser is the last step of the chat's renderer.
+    return mark_safe(get_generator(GENERATOR).renderer.render(text))
+
+
+@admin.register(Conversation)
+class ConversationAdmin(ReadOnlyAdmin):
+    list_display = (
+        "title_or_new",
+        "owner",
+        "model",
+        "message_count",
+        "last_message_at",
+        "deleted_at",
+    )
+    list_filter = (
+        ("last_message_at", admin.DateFieldListFilter),
+        ("deleted_at", admin.EmptyFieldListFilter),
+    )
+    list_select_related = ("owner",)
+    list_per_page = 50
+    show_full_result_count = False
+    ordering = ("-last_message_at",)
+    search_fields = ("title", "owner__email")
+    search_help_text = _("A title, or the email address of an owner.")
+    change_form_template = "admin/conversations/conversation/change_form.html"
+    fieldsets = (
+        (None, {"fields": ("id", "title", "owner", "model", "system_prompt", "parameters")}),
+        (_("Times"), {"fields": (("created_at", "last_message_at", "deleted_at"),)}),
+    )
+    readonly_fields = ("id",)
+
+    class Media:
+        css = {"all": ["streaming/admin.css", "conversations/admin.css"]}
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
+        return super().get_queryset(request).annotate(message_count=Count("messages"))
+
+    @admin.display(description=_("title"), ordering="title")
+    def title_or_new(self, conversation: Conversation) -> str:
+        return str(conversation)
+
+    @admin.display(description=_("messages"), ordering="message_count")
+    def message_count(self, conversation: Conversation) -> int:
+        return conversation.message_count  # type: ignore[attr-defined]
+
+    def render_change_form(  # type: ignore[override]
+        self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
+    ) -> HttpResponse:
+        # Called after the permission was checked; `original` is the conversation.
+        if context.get("original"):
+            context["turns"], context["older"] = path_turns(context["original"])
+        return super().render_change_form(request, context, *args, **kwargs)
