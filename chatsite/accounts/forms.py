@@ -25,7 +25,7 @@ class EmailField(forms.EmailField):
         super().__init__(label=_("Email"), widget=forms.EmailInput(attrs=attrs), **kwargs)
 
     def to_python(self, value: Any) -> Any:
-        return super().to_python(value).lower()
+        return User.objects.normalize_email(super().to_python(value)) or ""
 
 
 class SignInForm(auth_forms.AuthenticationForm):

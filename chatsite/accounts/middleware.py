@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
+from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.http import HttpRequest, HttpResponseBase
@@ -15,21 +16,21 @@ class GuestCookie:
 
     sync_capable = async_capable = True
 
-    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase | Awaitable]) -> None:
+    def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self.get_response = get_response
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest):  # type: ignore[no-untyped-def]
+    def __call__(self, request: HttpRequest):
         if iscoroutinefunction(self):
             return self.acall(request)
         response = self.get_response(request)
         if is_html(response) and not request.user.is_authenticated:
-            ensure_guest_cookie(request, response)  # type: ignore[arg-type]
+            ensure_guest_cookie(request, response)
         return response
 
     async def acall(self, request: HttpRequest) -> HttpResponseBase:
-        response = await self.get_response(request)  # type: ignore[misc]
+        response = await self.get_response(request)
         if is_html(response) and not (await request.auser()).is_authenticated:
             ensure_guest_cookie(request, response)
         return response

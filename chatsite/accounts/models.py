@@ -63,7 +63,9 @@ class User(AbstractUser):
     """A person: a guest (no email, no password) or, after sign-up on the same row, an account."""
 
     username = None  # type: ignore[assignment]
-    email = models.EmailField(_("email address"), null=True, blank=True)  # noqa: DJ001
+    email = models.EmailField(  # type: ignore[assignment]  # noqa: DJ001
+        _("email address"), null=True, blank=True
+    )
     # SHA-256 of the guest cookie of the browser that became this guest: parallel first posts meet
     # here. An account has none, so that the cookie never signs in to what has a password.
     guest_key = models.CharField(max_length=64, null=True, blank=True, unique=True, editable=False)

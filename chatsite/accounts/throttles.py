@@ -23,7 +23,7 @@ class Throttle:
     `forgive` takes it back when it turned out to be the right person.
     """
 
-    def __init__(self, purpose: str, request: HttpRequest | None, email: str = "") -> None:
+    def __init__(self, purpose: str, request: HttpRequest | None, email: str | None = None) -> None:
         network = network_of(request)
         self.email_key = cache_key(purpose, "email", email) if email else None
         self.network_key = cache_key(purpose, "network", network) if network else None

@@ -7,9 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth import login, logout
 from django.contrib.auth import views as auth_views
+from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
 from django.db import IntegrityError, transaction
 from django.forms import BaseForm
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import redirect, render, resolve_url
 from django.urls import reverse_lazy
 from django.utils.decorators import method_decorator
@@ -51,14 +52,14 @@ class SignIn(FormPage, auth_views.LoginView):
     authentication_form = forms.SignInForm
     template_name = "accounts/sign_in.html"
 
-    def form_valid(self, form: forms.SignInForm) -> HttpResponse:
-        before, chats = self.request.user, chats_of_guest(self.request)
+    def form_valid(self, form: AuthenticationForm) -> HttpResponse:
+        guest = guest_of(self.request)
         login(self.request, form.get_user())
-        if not chats:
+        if guest is None or not count_chats(guest):
             return redirect(self.get_success_url())
         # Left behind, the chats must not open to the browser's next visitor.
-        before.forget_guest_cookie()
-        self.request.session[OFFER] = {"guest": before.pk, "next": self.get_success_url()}
+        guest.forget_guest_cookie()
+        self.request.session[OFFER] = {"guest": guest.pk, "next": self.get_success_url()}
         return redirect("accounts:bring-chats-along")
 
 
@@ -70,8 +71,8 @@ class SignUp(FormPage, auth_views.RedirectURLMixin, FormView):
     template_name = "accounts/sign_up.html"
     next_page = settings.LOGIN_REDIRECT_URL
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if is_account(request):
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if request.user.is_authenticated and not request.user.is_guest:
             return redirect(self.get_success_url())
         return super().dispatch(request, *args, **kwargs)
 
@@ -79,7 +80,7 @@ class SignUp(FormPage, auth_views.RedirectURLMixin, FormView):
         return super().get_form_kwargs() | {"request": self.request}
 
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
-        chats = chats_of_guest(self.request)
+        chats = count_chats(guest_of(self.request))
         return super().get_context_data(next=self.get_redirect_url(), chats=chats, **kwargs)
 
     def form_valid(self, form: forms.SignUpForm) -> HttpResponse:
@@ -97,12 +98,12 @@ class SignUp(FormPage, auth_views.RedirectURLMixin, FormView):
 
     def account_of(self, form: forms.SignUpForm) -> User | None:
         """The new account; None when another request made this guest one just before."""
-        if not self.request.user.is_authenticated:
+        guest = guest_of(self.request)
+        if guest is None:
             with transaction.atomic():
                 return form.save()
-        user = User.objects.get(pk=self.request.user.pk)
         email, password = form.cleaned_data["email"], form.cleaned_data["password1"]
-        return user if user.become_account(email, password) else None
+        return guest if guest.become_account(email, password) else None
 
 
 @never_cache
@@ -117,9 +118,9 @@ def sign_in_as_guest(request: HttpRequest) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def sign_out(request: HttpRequest) -> HttpResponse:
     """Sign out by POST; a guest with chats first reads what is lost and confirms it."""
-    chats = chats_of_guest(request)
     if not request.user.is_authenticated:
         return redirect(settings.LOGIN_REDIRECT_URL)
+    chats = count_chats(guest_of(request))
     if request.method != "POST" or (chats and "confirmed" not in request.POST):
         return render(request, "accounts/sign_out.html", {"chats": chats})
     request.user.forget_guest_cookie()
@@ -134,12 +135,12 @@ def sign_out(request: HttpRequest) -> HttpResponse:
 def bring_chats_along_page(request: HttpRequest) -> HttpResponse:
     """Offer the account the chats of the guest that this session was; one answer is taken."""
     offer = request.session.get(OFFER)
-    if offer is None:
+    if offer is None or not request.user.is_authenticated:
         return redirect(settings.LOGIN_REDIRECT_URL)
     guest = User.objects.filter(pk=offer["guest"], email__isnull=True).first()
     answer = request.POST.get("answer")
     if guest is not None and answer not in ("yes", "no"):
-        context = {"chats": guest.conversations.visible().count()}
+        context = {"chats": count_chats(guest)}
         status = 422 if request.method == "POST" else 200
         return render(request, "accounts/bring_chats_along.html", context, status=status)
     del request.session[OFFER]
@@ -156,8 +157,8 @@ class PasswordChange(FormPage, auth_views.PasswordChangeView):
     template_name = "accounts/password_change.html"
     success_url = reverse_lazy("accounts:password-change-done")
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if request.user.is_authenticated and request.user.is_guest:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        if guest_of(request):
             return redirect("accounts:sign-up")
         return super().dispatch(request, *args, **kwargs)
 
@@ -179,21 +180,21 @@ class PasswordResetConfirm(FormPage, auth_views.PasswordResetConfirmView):
     template_name = "accounts/password_reset_confirm.html"
     success_url = reverse_lazy("accounts:password-reset-complete")
 
-    def form_valid(self, form: forms.SetPasswordForm) -> HttpResponse:
+    def form_valid(self, form: SetPasswordForm[User]) -> HttpResponse:
         # Who reads the mail gets in, although somebody else used the attempts up.
-        Throttle("sign-in", None, self.user.email).forgive()
+        Throttle("sign-in", None, form.user.email).forgive()
         return super().form_valid(form)
 
 
-def is_account(request: HttpRequest) -> bool:
-    return request.user.is_authenticated and not request.user.is_guest
+def guest_of(request: HttpRequest) -> User | None:
+    """The guest who is signed in; None for visitors and accounts."""
+    user = request.user
+    return user if user.is_authenticated and user.is_guest else None
 
 
-def chats_of_guest(request: HttpRequest) -> int:
-    """How many chats this visitor would lose; 0 for who is no guest."""
-    if not request.user.is_authenticated or not request.user.is_guest:
-        return 0
-    return request.user.conversations.visible().count()
+def count_chats(guest: User | None) -> int:
+    """How many chats the guest would lose; 0 without a guest."""
+    return guest.conversations.visible().count() if guest else 0
 
 
 def next_url(request: HttpRequest) -> str:
