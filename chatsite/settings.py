@@ -124,6 +124,15 @@ CHANNEL_LAYERS = (
     else {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
 )
 
+# --- The cache: counters of attempts, per process; the default of 300 would soon forget them
+
+CACHES = {
+    "default": {
+        "BACKEND": "django.core.cache.backends.locmem.LocMemCache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    }
+}
+
 # --- Accounts
 
 AUTH_USER_MODEL = "accounts.User"
