@@ -27,7 +27,9 @@ from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from django.conf import settings
 
@@ -43,6 +45,7 @@ SLOTS = 2
 # Without it the model repeats itself for ever.
 REPEAT_PENALTY = 1.15
 START_SECONDS = 30
+HEALTH_SECONDS = 5
 # After a failed start nobody waits for the next one again and again.
 PAUSE_SECONDS = 60
 
@@ -116,9 +119,10 @@ class LocalServer:
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
-                    # A child lives, or is about to: its starter writes the state when it answers.
-                    with contextlib.suppress(FileNotFoundError):
-                        return Endpoint(**json.loads(state.read_text()))
+                    # A child lives, or is about to: its starter writes the state when it serves.
+                    # One that was killed this moment keeps port and lock until it is taken down.
+                    with contextlib.suppress(OSError, HTTPException):
+                        return _healthy(Endpoint(**json.loads(state.read_text())))
                 else:
                     return self._start(lock.fileno(), state)
                 if time.monotonic() > deadline:
@@ -166,6 +170,16 @@ def _first_answer(process: subprocess.Popen[bytes], config: bytes) -> str:
     if not line:
         raise ChildProcessError(f"exit code {process.wait()}")
     return str(json.loads(line)["url"])
+
+
+def _healthy(endpoint: Endpoint) -> Endpoint:
+    """`endpoint`, if a child answers there. Raises OSError or HTTPException."""
+    connection = HTTPConnection(urlsplit(endpoint.url).netloc, timeout=HEALTH_SECONDS)
+    with contextlib.closing(connection):
+        connection.request("GET", "/health")
+        if connection.getresponse().status != 200:
+            raise ConnectionError
+    return endpoint
 
 
 def _write_private(path: Path, text: str) -> None:
