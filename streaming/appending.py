@@ -109,7 +109,7 @@ def _advance(appends: Sequence[Append]) -> set[UUID]:
             FROM batch
             WHERE stream.id = batch.stream_id AND stream.status = %s
                 AND stream.epoch = batch.epoch AND stream.length = batch.start
-            RETURNING stream.id
+            RETURNING id
         """
         parameters = [
             value

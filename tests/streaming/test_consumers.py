@@ -1,0 +1,332 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from asgiref.sync import sync_to_async
+
+from streaming import actions, topics
+from streaming.consumers import close_sockets_of
+from streaming.generators import owner_only
+from streaming.hub import get_hub
+from streaming.models import Status, Stream
+from streaming.rendering import PlainText
+
+from .live import Tap, ended, running_supervisor, tap, text, until
+from .pages import Page
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+create = sync_to_async(actions.create)
+plain = PlainText()
+
+
+@pytest.fixture
+async def generator() -> AsyncIterator[Tap]:
+    async with tap(may_read=owner_only) as made, running_supervisor():
+        yield made
+
+
+async def committed(stream: Stream, body: str) -> None:
+    async def stands() -> bool:
+        return await text(stream) == body
+
+    await until(stands)
+
+
+async def test_text_arrives_and_ends(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner)
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    generator.say("Hello ")
+    await page.until_end_is(6)
+    generator.say("<world>", None)
+    header = await page.until("end")
+    assert header["status"] == Status.DONE
+    assert page.html(stream.pk) == plain.render("Hello <world>")
+    assert "Complete." in header["html"]
+    await page.close()
+
+
+async def test_a_page_that_comes_late_gets_what_is_stored_in_one_piece(
+    generator: Tap, owner
+) -> None:
+    stream = await create("tests.tap", owner=owner)
+    generator.say("a\n", "b\n", "c")
+    await committed(stream, "a\nb\nc")
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    header = await page.frame()
+    assert (header["t"], header["full"], header["end"]) == ("frame", True, 5)
+    assert page.html(stream.pk) == plain.render("a\nb\nc")
+    await page.close()
+
+
+async def test_a_page_with_a_cursor_gets_only_what_follows_it(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner)
+    generator.say("a\n", "b\n", "c")
+    await committed(stream, "a\nb\nc")
+    page = await Page.open(owner)
+    page.body[str(stream.pk)] = (plain.render("a\n"), "")
+    await page.follow(stream.pk, cut=2, key=plain.version)
+    header = await page.frame()
+    assert not header["full"]
+    assert page.html(stream.pk) == plain.render("a\nb\nc")
+    await page.close()
+
+
+@pytest.mark.parametrize("cursor", [{"cut": 1, "key": "plain-1"}, {"cut": 2, "key": "other"}])
+async def test_a_cursor_that_fits_nowhere_gets_the_whole_body(
+    generator: Tap, owner, cursor
+) -> None:
+    stream = await create("tests.tap", owner=owner)
+    generator.say("a\nb\n")
+    await committed(stream, "a\nb\n")
+    page = await Page.open(owner)
+    await page.follow(stream.pk, **cursor)
+    assert (await page.frame())["full"]
+    assert page.html(stream.pk) == plain.render("a\nb\n")
+    await page.close()
+
+
+async def test_two_pages_stay_in_step(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner)
+    first = await Page.open(owner)
+    await first.follow(stream.pk)
+    generator.say("one\n")
+    await first.until_end_is(4)
+    second = await Page.open(owner)
+    await second.follow(stream.pk)
+    generator.say("two\n", "three", None)
+    await first.until("end")
+    await second.until("end")
+    assert first.html(stream.pk) == second.html(stream.pk) == plain.render("one\ntwo\nthree")
+    await first.close()
+    await second.close()
+
+
+async def test_an_ended_stream_is_told_at_once(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner)
+    generator.say("all", None)
+    await ended(stream)
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    assert (await page.until("end"))["status"] == Status.DONE
+    assert page.html(stream.pk) == plain.render("all")
+    await page.close()
+
+
+async def test_a_stop_reaches_the_page(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner)
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    generator.say("kept")
+    await page.until_end_is(4)
+    await sync_to_async(actions.stop)(stream)
+    assert (await page.until("end"))["status"] == Status.STOPPED
+    assert page.html(stream.pk) == plain.render("kept")
+    await page.close()
+
+
+async def test_text_of_another_process_is_found_by_polling(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner, autostart=False)
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+
+    from .rows import end, write
+
+    await sync_to_async(write)(stream, "from ", "elsewhere")
+    await page.until_end_is(14)
+    await sync_to_async(end)(stream)
+    await page.until("end")
+    assert page.html(stream.pk) == plain.render("from elsewhere")
+    await page.close()
+
+
+async def test_a_gap_reads_the_database(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner)
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    generator.say("0123456789")
+    await page.until_end_is(10)
+    # A doorbell of what was told before, then one whose predecessor was lost.
+    get_hub().extend(stream.pk, 4, "456789")
+    get_hub().extend(stream.pk, 8, "8")
+    generator.say("abc")
+    await committed(stream, "0123456789abc")
+    get_hub().extend(stream.pk, 99, "from the future")
+    generator.say("d", None)
+    await page.until("end")
+    assert page.html(stream.pk) == plain.render("0123456789abcd")
+    await page.close()
+
+
+# --- Who may
+
+
+async def test_strangers_and_unknown_ids_are_gone_alike(generator: Tap, owner, stranger) -> None:
+    stream = await create("tests.tap", owner=owner)
+    unknown = "00000000-0000-4000-8000-000000000000"
+    generator.say("secret")
+    await committed(stream, "secret")
+    for user in (stranger, None):
+        page = await Page.open(user)
+        for wanted in (str(stream.pk), unknown):
+            await page.follow(wanted)
+            header = await page.frame()
+            assert (header["t"], header["s"], header["html"]) == ("gone", wanted, "")
+        assert await page.communicator.receive_nothing()
+        await page.close()
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [None, "null", "http://evil.example", "https://testserver", "http://testserver:8000"],
+)
+async def test_another_origin_is_refused(owner, origin: str | None) -> None:
+    page = await Page.open(owner, origin=origin)
+    assert (page.accepted, page.code) == (False, 4403)
+
+
+async def test_a_trusted_origin_is_let_in(settings, generator: Tap, owner) -> None:
+    settings.CSRF_TRUSTED_ORIGINS = ["https://chat.example"]
+    page = await Page.open(owner, origin="https://chat.example")
+    assert page.accepted
+    await page.close()
+
+
+async def test_signing_out_ends_what_the_socket_may_see(settings, generator: Tap, owner) -> None:
+    settings.STREAMING_HEARTBEAT_SECONDS = 0.05
+    settings.STREAMING_ACCESS_SECONDS = 0.05
+    page = await Page.open(owner)
+    await owner.__class__.objects.filter(pk=owner.pk).aupdate(password="changed")
+    assert (await page.until("close"))["code"] == 4401
+
+
+async def test_the_sockets_of_one_user_can_be_closed(generator: Tap, owner, stranger) -> None:
+    mine, theirs = await Page.open(owner), await Page.open(stranger)
+    await close_sockets_of(owner.pk)
+    assert (await mine.frame()) == {"t": "close", "code": 4401}
+    assert await theirs.communicator.receive_nothing()
+    await theirs.close()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [" ", "[]", "no json", '{"type": "send"}', '{"type": "follow", "stream": "x"}', "{}"],
+)
+async def test_what_is_no_message_closes_the_socket(
+    generator: Tap, owner, message: str
+) -> None:
+    page = await Page.open(owner)
+    await page.communicator.send_to(text_data=message)
+    assert (await page.frame()) == {"t": "close", "code": 4400}
+
+
+async def test_a_flood_closes_the_socket(generator: Tap, owner) -> None:
+    page = await Page.open(owner)
+    for _ in range(301):
+        await page.say(type="ack", n=0)
+    assert (await page.until("close"))["code"] == 4429
+
+
+async def test_a_user_has_a_limited_number_of_sockets(settings, generator: Tap, owner) -> None:
+    settings.STREAMING_MAX_SOCKETS_PER_USER = 2
+    pages = [await Page.open(owner) for _ in range(2)]
+    third = await Page.open(owner)
+    assert (third.accepted, third.code) == (False, 4429)
+    for page in pages:
+        await page.close()
+
+
+# --- Flow control
+
+
+async def test_a_page_that_does_not_acknowledge_gets_no_more_than_the_limit(
+    settings, generator: Tap, owner
+) -> None:
+    settings.STREAMING_UNACKED_BYTES = 2_000
+    stream = await create("tests.tap", owner=owner)
+    slow, quick = await Page.open(owner), await Page.open(owner)
+    slow.acks = False
+    await slow.follow(stream.pk)
+    await quick.follow(stream.pk)
+    expected = ""
+    for n in range(40):
+        line = f"line {n} {'x' * 200}\n"
+        generator.say(line)
+        expected += line
+        await quick.until_end_is(len(expected))
+    received = 0
+    while not await slow.communicator.receive_nothing(timeout=0.05):
+        header = await slow.frame()
+        received += len(header["html"])
+    assert received <= 2_500
+    # Once it acknowledges, one merged frame brings it in step.
+    before = len(slow.headers)
+    slow.acks = True
+    await slow.say(type="ack", n=slow.headers[-1]["n"])
+    await slow.until_end_is(len(expected))
+    assert len(slow.headers) == before + 1
+    assert slow.html(stream.pk) == quick.html(stream.pk) == plain.render(expected)
+    await slow.close()
+    await quick.close()
+
+
+async def test_a_page_that_never_acknowledges_is_closed(settings, generator: Tap, owner) -> None:
+    settings.STREAMING_HEARTBEAT_SECONDS = 0.05
+    settings.STREAMING_UNACKED_SECONDS = 0.1
+    page = await Page.open(owner)
+    page.acks = False
+    assert (await page.until("close"))["code"] == 1013
+
+
+async def test_a_silent_socket_beats(settings, generator: Tap, owner) -> None:
+    settings.STREAMING_HEARTBEAT_SECONDS = 0.05
+    page = await Page.open(owner)
+    for _ in range(3):
+        assert (await page.frame())["t"] == "beat"
+    await page.close()
+
+
+# --- Topics
+
+
+async def test_a_topic_is_told_to_those_who_may_watch_it(generator: Tap, owner, stranger) -> None:
+    versions = {"1": 3}
+    topics.topic(
+        "tests",
+        may_watch=lambda user, key: user.pk == owner.pk,
+        versions=lambda keys: {key: versions[key] for key in keys if key in versions},
+    )
+    try:
+        mine, theirs = await Page.open(owner), await Page.open(stranger)
+        for page in (mine, theirs):
+            await page.say(type="watch", topic="tests:1", version=3)
+        await asyncio.sleep(0)
+        await until(lambda: get_hub()._watchers.get("tests:1"))
+        versions["1"] = 4
+        topics.touch("tests:1", 4)
+        header = await mine.until("topic")
+        assert (header["topic"], header["version"]) == ("tests:1", 4)
+        # A touch that was lost is found by the poll.
+        versions["1"] = 5
+        header = await mine.until("topic")
+        assert header["version"] == 5
+        assert await theirs.communicator.receive_nothing()
+        await mine.close()
+        await theirs.close()
+        assert "tests:1" not in get_hub()._watchers
+    finally:
+        topics._registry.pop("tests")
+
+
+async def test_nothing_is_left_behind_when_pages_go(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner)
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    generator.say("text")
+    await page.until_end_is(4)
+    await page.close()
+    await until(lambda: not get_hub().tails)

@@ -1,0 +1,335 @@
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connection
+from django.utils import timezone
+
+from streaming import actions, claims
+from streaming.claims import Sweeper
+from streaming.exceptions import StreamFailed
+from streaming.generators import End
+from streaming.models import EndReason, Status, Stream
+
+from .live import ended, row, running_supervisor, tap, text, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+create = sync_to_async(actions.create)
+stop = sync_to_async(actions.stop)
+
+
+async def test_a_created_stream_runs_and_ends_done() -> None:
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say("Hello", " world", End(EndReason.LENGTH, result={"usage": 3}))
+        final = await ended(stream)
+        assert (final.status, final.end_reason) == (Status.DONE, EndReason.LENGTH)
+        assert final.result == {"usage": 3}
+        assert await text(stream) == "Hello world"
+        assert final.length == 11
+        assert final.started_at is not None
+
+
+async def test_a_return_is_the_end_and_text_is_normalised() -> None:
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say("a\r", "\nb\x00", "\ud83d", "\ude00", "c\r", None)
+        final = await ended(stream)
+        assert (final.status, final.end_reason) == (Status.DONE, EndReason.COMPLETE)
+        assert await text(stream) == "a\nb\ufffd😀c\n"
+
+
+async def test_text_is_committed_while_the_generator_runs() -> None:
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say("no full stop here")
+        await until(lambda: text(stream))
+        assert (await row(stream)).status == Status.STREAMING
+        generator.say(None)
+        await ended(stream)
+
+
+@pytest.mark.parametrize(
+    ("failure", "reason", "sentence"),
+    [
+        (StreamFailed(EndReason.PROVIDER, "It is down."), EndReason.PROVIDER, "It is down."),
+        (RuntimeError("secret"), EndReason.FAILED, str(EndReason.FAILED.label)),
+    ],
+)
+async def test_a_failure_keeps_the_text(
+    failure: Exception, reason: str, sentence: str
+) -> None:
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say("partial", failure)
+        final = await ended(stream)
+        assert (final.status, final.end_reason) == (Status.ERROR, reason)
+        assert final.sentence == sentence
+        assert await text(stream) == "partial"
+
+
+async def test_a_stop_closes_the_generator_and_keeps_what_was_committed() -> None:
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say("seen")
+        await until(lambda: text(stream))
+        assert await stop(stream)
+        async with asyncio.timeout(1):
+            await generator.closed.wait()
+        generator.say("never")
+        final = await row(stream)
+        assert (final.status, await text(stream)) == (Status.STOPPED, "seen")
+        assert not await stop(stream)
+
+
+async def test_a_stop_by_another_process_is_noticed_without_a_hint() -> None:
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say("seen")
+        await until(lambda: text(stream))
+        await Stream.objects.filter(pk=stream.pk).aupdate(
+            status=Status.STOPPED, end_reason=EndReason.USER, ended_at=timezone.now()
+        )
+        async with asyncio.timeout(2):
+            await generator.closed.wait()
+
+
+async def test_the_end_hook_runs_once_and_a_failing_one_is_retried() -> None:
+    calls: list[str] = []
+
+    def on_end(stream: Stream, body: str) -> None:
+        calls.append(body)
+        if len(calls) == 1:
+            raise RuntimeError("not yet")
+
+    async with running_supervisor() as supervisor, tap(on_end=on_end) as generator:
+        stream = await create("tests.tap")
+        generator.say("text", None)
+        final = await ended(stream)
+        assert final.hook_pending
+        await supervisor.sweep_once()
+        assert not (await row(stream)).hook_pending
+        assert calls == ["text", "text"]
+        await supervisor.sweep_once()
+        assert len(calls) == 2
+
+
+async def test_the_writer_waits_when_too_much_is_uncommitted(settings) -> None:
+    settings.STREAMING_MAX_UNCOMMITTED_CHARS = 1_000
+    settings.STREAMING_TICK_SECONDS = 0.2
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say(*["x" * 600 for _ in range(10)], None)
+        final = await ended(stream)
+        assert final.length == 6_000
+        # Between two commits no more than the limit and one piece gathered.
+        sizes = [len(one) async for one in stream.chunks.values_list("text", flat=True)]
+        assert max(sizes) <= 1_600
+
+
+async def test_text_above_the_cap_ends_done_with_cap(settings) -> None:
+    settings.STREAMING_MAX_CHARS = 100
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say("x" * 60, "y" * 60, "z")
+        final = await ended(stream)
+        assert (final.status, final.end_reason, final.length) == (Status.DONE, EndReason.CAP, 120)
+        await generator.closed.wait()
+
+
+async def test_a_silent_generator_is_ended_as_idle(settings) -> None:
+    settings.STREAMING_IDLE_SECONDS = 0.2
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say("then nothing")
+        final = await ended(stream)
+        assert (final.status, final.end_reason) == (Status.ERROR, EndReason.IDLE)
+        assert await text(stream) == "then nothing"
+
+
+async def test_owners_take_turns(settings, owner, stranger) -> None:
+    settings.STREAMING_MAX_CONCURRENT = 1
+    async with running_supervisor(), tap() as generator:
+        first = await create("tests.tap", owner=owner)
+        await generator.started.wait()
+        mine = [await create("tests.tap", owner=owner) for _ in range(3)]
+        theirs = await create("tests.tap", owner=stranger)
+        for _ in range(5):
+            generator.say("x", None)
+        finals = [await ended(stream) for stream in (first, *mine, theirs)]
+        order = sorted(finals, key=lambda final: final.ended_at)
+        # One of the owner's waits in front; then it is the stranger's turn.
+        assert order.index(finals[4]) <= 2
+
+
+# --- After a crash
+
+
+async def abandoned(committed: str, **fields: object) -> Stream:
+    """A stream as a killed process leaves it."""
+    stream = await create("tests.tap", autostart=False)
+    stream.epoch = 1
+    await Stream.objects.filter(pk=stream.pk).aupdate(
+        status=Status.STREAMING,
+        epoch=1,
+        beat=9,
+        length=len(committed),
+        **fields,
+    )
+    if committed:
+        await stream.chunks.acreate(start=0, text=committed, epoch=1, created_at=timezone.now())
+    return stream
+
+
+async def test_an_abandoned_stream_without_text_runs_again(settings) -> None:
+    settings.STREAMING_ABANDONED_SECONDS = 0.1
+    settings.STREAMING_SWEEP_SECONDS = 0.05
+    async with tap() as generator:
+        stream = await abandoned("")
+        async with running_supervisor():
+            generator.say("again", None)
+            final = await ended(stream)
+            assert (final.status, final.epoch, await text(stream)) == (Status.DONE, 2, "again")
+
+
+async def test_an_abandoned_stream_carries_on_in_the_same_text(settings) -> None:
+    settings.STREAMING_ABANDONED_SECONDS = 0.1
+    settings.STREAMING_SWEEP_SECONDS = 0.05
+    async with tap(carries_on=True) as generator:
+        stream = await abandoned("Hello")
+        async with running_supervisor():
+            generator.say(" world", None)
+            final = await ended(stream)
+            assert (final.status, await text(stream)) == (Status.DONE, "Hello world")
+            assert generator.given == ["Hello"]
+
+
+async def test_one_that_cannot_carry_on_ends_timeout_with_its_text(settings) -> None:
+    settings.STREAMING_ABANDONED_SECONDS = 0.1
+    settings.STREAMING_SWEEP_SECONDS = 0.05
+    async with tap() as generator:
+        stream = await abandoned("Hello")
+        async with running_supervisor():
+            final = await ended(stream)
+            assert (final.status, final.end_reason) == (Status.TIMEOUT, EndReason.LOST)
+            assert await text(stream) == "Hello"
+            assert generator.given == []
+
+
+async def test_the_fourth_claim_ends_the_stream(settings) -> None:
+    settings.STREAMING_ABANDONED_SECONDS = 0.1
+    settings.STREAMING_SWEEP_SECONDS = 0.05
+    async with tap():
+        stream = await abandoned("")
+        await Stream.objects.filter(pk=stream.pk).aupdate(epoch=3)
+        async with running_supervisor():
+            final = await ended(stream)
+            assert (final.status, final.end_reason) == (Status.ERROR, EndReason.ATTEMPTS)
+
+
+async def test_a_pending_stream_that_nobody_took_is_claimed(settings) -> None:
+    settings.STREAMING_SWEEP_SECONDS = 0.05
+    async with tap() as generator:
+        stream = await create("tests.tap")
+        await Stream.objects.filter(pk=stream.pk).aupdate(
+            start_requested_at=timezone.now() - timedelta(seconds=3)
+        )
+        async with running_supervisor():
+            generator.say("late", None)
+            assert (await ended(stream)).status == Status.DONE
+
+
+def test_the_sweep_needs_ten_unbroken_seconds_of_silence(owner) -> None:
+    stream = Stream.objects.create(generator="x", status=Status.STREAMING, epoch=1, beat=5)
+    now = [0.0]
+    sweeper = Sweeper(clock=lambda: now[0])
+
+    def round_at(seconds: float) -> bool:
+        now[0] = seconds
+        return bool(sweeper.round().abandoned)
+
+    assert [round_at(s) for s in (0, 2.5, 5, 7.5)] == [False] * 4
+    # A beat begins the window anew.
+    Stream.objects.filter(pk=stream.pk).update(beat=6)
+    assert [round_at(s) for s in (10, 12.5, 15, 17.5, 19.9)] == [False] * 5
+    assert round_at(20.1)
+    # So does a round that came late: this process may have slept, not the other.
+    assert not round_at(40)
+    # And one that failed.
+    sweeper.forget()
+    assert [round_at(s) for s in (42.5, 45, 47.5, 50)] == [False] * 4
+
+
+def test_a_round_that_cannot_write_proves_nothing(monkeypatch) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("PRAGMA query_only = ON")
+    try:
+        with pytest.raises(Exception, match="readonly"):
+            Sweeper().round()
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("PRAGMA query_only = OFF")
+
+
+def test_only_one_of_two_claims_wins() -> None:
+    stream = Stream.objects.create(
+        generator="x", status=Status.STREAMING, epoch=1, beat=5, start_requested_at=timezone.now()
+    )
+    assert claims.claim_abandoned(stream.pk, 1, 5) is not None
+    assert claims.claim_abandoned(stream.pk, 1, 5) is None
+
+
+# --- Shutdown
+
+
+async def test_a_drain_hands_over_what_carries_on() -> None:
+    async with tap(carries_on=True) as generator:
+        async with running_supervisor() as first:
+            stream = await create("tests.tap")
+            generator.say("one ")
+            await until(lambda: text(stream))
+            generator.say("two ")
+            await until(generator.queue.empty)
+            await first.drain(5)
+        released = await row(stream)
+        assert (released.status, released.beat) == (Status.STREAMING, claims.RELEASED)
+        written = await text(stream)
+        async with running_supervisor():
+            generator.say("three", None)
+            final = await ended(stream)
+            assert final.status == Status.DONE
+            assert await text(stream) == written + "three"
+            assert generator.given == ["", written]
+
+
+async def test_a_drain_lets_an_answer_end_and_interrupts_one_that_does_not() -> None:
+    async with tap() as quick, tap("tests.slow") as slow:
+        async with running_supervisor() as first:
+            ending = await create("tests.tap")
+            lasting = await create("tests.slow")
+            quick.say("quick")
+            slow.say("slow")
+            await until(lambda: text(ending))
+            await until(lambda: text(lasting))
+            draining = asyncio.create_task(first.drain(0.5))
+            quick.say(" end", None)
+            await draining
+        assert (await row(ending)).status == Status.DONE
+        assert await text(ending) == "quick end"
+        final = await row(lasting)
+        assert (final.status, final.end_reason) == (Status.TIMEOUT, EndReason.LOST)
+        assert await text(lasting) == "slow"
+
+
+async def test_a_drained_supervisor_starts_nothing_more() -> None:
+    async with tap() as generator:
+        async with running_supervisor() as first:
+            await first.drain(0)
+            stream = await create("tests.tap")
+            await asyncio.sleep(0)
+            assert not generator.started.is_set()
+        assert (await row(stream)).status == Status.PENDING
