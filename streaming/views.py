@@ -120,7 +120,9 @@ async def answer(view: AsyncView, request: HttpRequest, *args: Any, **kwargs: An
 
 def preflight(request: HttpRequest, methods: tuple[str, ...], allow_headers: str) -> HttpResponse:
     """The answer to OPTIONS: what a cross-origin script may do, or an empty 200."""
-    response = HttpResponse(headers={"Content-Type": TEXT, "Allow": ", ".join(methods)})
+    response = HttpResponse(
+        headers={"Content-Type": TEXT, "Allow": ", ".join([*methods, "OPTIONS"])}
+    )
     asks = {"Access-Control-Request-Method", "Access-Control-Request-Headers"}
     if is_allowed_origin(request) and all(name in request.headers for name in asks):
         response.headers["Access-Control-Allow-Methods"] = ", ".join(methods)
