@@ -15,13 +15,14 @@ from .throttles import Throttle
 
 EMAIL_TAKEN = _("An account with this email address already exists.")
 PASSWORD_HINT = _("At least 8 characters; not only digits, not a common password.")
+REPEAT = _("The same password again")
 
 
 class EmailField(forms.EmailField):
     """An address in the one spelling in which accounts store it."""
 
     def __init__(self, *, autocomplete: str = "email", **kwargs: Any) -> None:
-        attrs = {"autocomplete": autocomplete, "autocapitalize": "none", "spellcheck": "false"}
+        attrs = {"autocomplete": autocomplete, "autocapitalize": "none", "autofocus": True}
         super().__init__(label=_("Email"), widget=forms.EmailInput(attrs=attrs), **kwargs)
 
     def to_python(self, value: Any) -> Any:
@@ -49,13 +50,29 @@ class SignInForm(auth_forms.AuthenticationForm):
         return cleaned
 
 
-class SignUpForm(auth_forms.BaseUserCreationForm):
+class NewPasswordMixin:
+    """A new password, twice: one short hint, and its faults beside the field where it is chosen."""
+
+    password_fields = ("new_password1", "new_password2")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        first, second = (self.fields[name] for name in self.password_fields)  # type: ignore[attr-defined]
+        first.help_text = PASSWORD_HINT
+        second.label, second.help_text = REPEAT, ""
+
+    def validate_password_for_user(self, user: User, *args: str, **kwargs: str) -> None:
+        super().validate_password_for_user(user, self.password_fields[0])  # type: ignore[misc]
+
+
+class SignUpForm(NewPasswordMixin, auth_forms.BaseUserCreationForm):
     """Email and password of a new account; also of a guest who becomes one.
 
     It says when an address is taken. Hiding that would need a confirmation mail in between, and
     this site works without a mail server; the throttle makes trying out a list of addresses slow.
     """
 
+    password_fields = ("password1", "password2")
     email = EmailField()
 
     class Meta:
@@ -65,9 +82,6 @@ class SignUpForm(auth_forms.BaseUserCreationForm):
     def __init__(self, *args: Any, request: HttpRequest, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.request = request
-        self.fields["password1"].help_text = PASSWORD_HINT
-        self.fields["password2"].label = _("Password, once more")
-        self.fields["password2"].help_text = ""
 
     def clean_email(self) -> str:
         email = self.cleaned_data["email"]
@@ -77,12 +91,8 @@ class SignUpForm(auth_forms.BaseUserCreationForm):
         return email
 
 
-class PasswordChangeForm(auth_forms.PasswordChangeForm):
+class PasswordChangeForm(NewPasswordMixin, auth_forms.PasswordChangeForm):
     """The old password, throttled: a borrowed session must not be a way to guess it."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        shorten_hints(self)
 
     def clean_old_password(self) -> str:
         throttle = Throttle("password-change", None, self.user.email)
@@ -92,12 +102,8 @@ class PasswordChangeForm(auth_forms.PasswordChangeForm):
         return password
 
 
-class SetPasswordForm(auth_forms.SetPasswordForm):
+class SetPasswordForm(NewPasswordMixin, auth_forms.SetPasswordForm):
     """A new password for who followed the link in the mail."""
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        shorten_hints(self)
 
 
 class PasswordResetForm(auth_forms.PasswordResetForm):
@@ -113,9 +119,3 @@ class PasswordResetForm(auth_forms.PasswordResetForm):
         if email := self.cleaned_data.get("email"):
             Throttle("password-reset", self.request, email).attempt()
         return self.cleaned_data
-
-
-def shorten_hints(form: auth_forms.SetPasswordForm) -> None:
-    form.fields["new_password1"].help_text = PASSWORD_HINT
-    form.fields["new_password2"].label = _("New password, once more")
-    form.fields["new_password2"].help_text = ""

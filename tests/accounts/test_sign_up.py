@@ -125,9 +125,9 @@ def test_a_guest_who_gives_a_taken_address_stays_a_guest(
     [
         (form(""), "email"),
         (form("no address"), "email"),
-        (form(password="short"), "password2"),
-        (form(password="password"), "password2"),
-        (form(password="ann@example.com"), "password2"),
+        (form(password="short"), "password1"),
+        (form(password="password"), "password1"),
+        (form(password="ann@example.com"), "password1"),
         (form() | {"password2": "another one"}, "password2"),
     ],
 )
