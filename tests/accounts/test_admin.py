@@ -98,3 +98,9 @@ def test_who_is_no_staff_is_asked_to_sign_in_as_somebody_else(client_of, owner: 
     response = client_of(owner).get("/admin/", follow=True)
 
     assert f"You are signed in as {owner.email}" in response.text
+
+
+def test_the_admin_changes_passwords_by_the_throttled_form(auditors: Client) -> None:
+    response = auditors.post(reverse("admin:password_change"), {"old_password": PASSWORD})
+
+    assert response.headers["Location"] == reverse("accounts:password-change")
