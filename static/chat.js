@@ -1,0 +1,277 @@
+// What the chat's pages do beyond plain HTML and htmx: the composer's keys and drafts, sticky scroll,
+// copy buttons, the drawer. Listeners stand on the document, so swapped parts need no set-up.
+
+const html = document.documentElement;
+const $ = (selector, root = document) => root.querySelector(selector);
+const composerText = () => $("#composer-text");
+
+// --- The composer: Enter sends, Shift+Enter breaks the line, no text is ever lost
+
+// What was sent and is not answered yet.
+let sent = null;
+
+function draftKey(textarea) {
+  return `draft:${$("#app").dataset.user}:${textarea.form.dataset.draft}`;
+}
+
+function saveDraft(textarea) {
+  try {
+    if (textarea.value) localStorage.setItem(draftKey(textarea), textarea.value);
+    else localStorage.removeItem(draftKey(textarea));
+  } catch {
+    // Storage is full or forbidden: the text stays in the field.
+  }
+}
+
+function restoreDraft(textarea) {
+  if (textarea.value) return;
+  try {
+    const draft = localStorage.getItem(draftKey(textarea));
+    if (draft) textarea.value = draft;
+  } catch {
+    // As above.
+  }
+}
+
+function forgetDrafts() {
+  Object.keys(localStorage)
+    .filter((key) => key.startsWith("draft:"))
+    .forEach((key) => localStorage.removeItem(key));
+}
+
+function fit(textarea) {
+  if (!CSS.supports("field-sizing", "content")) {
+    textarea.style.height = "auto";
+    textarea.style.height = `${textarea.scrollHeight}px`;
+  }
+  const count = $(".composer-count");
+  const limit = Number(textarea.dataset.limit);
+  const length = [...textarea.value.trim()].length;
+  const isNear = length > limit * 0.9;
+  count.textContent = isNear ? `${length.toLocaleString()} / ${limit.toLocaleString()}` : "";
+  count.toggleAttribute("data-over", length > limit);
+}
+
+function setText(textarea, text) {
+  textarea.value = text;
+  saveDraft(textarea);
+  fit(textarea);
+}
+
+function say(sentence) {
+  const place = $("#composer-error");
+  if (place) place.textContent = sentence;
+}
+
+function mayType(event) {
+  // 229 is what some keyboards send while a word is composed.
+  return !event.isComposing && event.keyCode !== 229;
+}
+
+function onEnter(event) {
+  const form = event.target.form;
+  event.preventDefault();
+  const isBusy = form.classList.contains("htmx-request") || $(".stop-form");
+  if (event.target.value.trim() && !isBusy) form.requestSubmit($(".send-button", form));
+}
+
+document.addEventListener("keydown", (event) => {
+  const isComposer = event.target.id === "composer-text";
+  if (event.key === "Enter" && isComposer && !event.shiftKey && mayType(event)) {
+    // On a phone Enter is the only way to a new line.
+    if (matchMedia("(hover: hover)").matches || event.ctrlKey || event.metaKey) onEnter(event);
+  } else if (event.key === "Escape" && mayType(event)) {
+    if ($("#app[data-drawer]")) closeDrawer();
+    else $(".stop-form button")?.click();
+  } else if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) {
+    event.preventDefault();
+    $(".new-chat")?.click();
+  }
+});
+
+document.addEventListener("input", (event) => {
+  if (event.target.id !== "composer-text") return;
+  saveDraft(event.target);
+  fit(event.target);
+});
+
+document.addEventListener("submit", (event) => {
+  if (event.target.matches('form[action*="sign-out"]')) forgetDrafts();
+});
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  if (event.target.id !== "composer") return;
+  sent = composerText().value;
+  say("");
+});
+
+// An example's prompt was sent, not the text; and more may have been typed in the meantime.
+function accepted() {
+  const textarea = composerText();
+  if (!textarea || sent === null) return;
+  if (textarea.value.startsWith(sent)) setText(textarea, textarea.value.slice(sent.length));
+}
+
+document.addEventListener("htmx:beforeSwap", (event) => {
+  const { xhr, requestConfig } = event.detail;
+  if (requestConfig?.elt?.id !== "composer" || xhr.status >= 300) return;
+  accepted();
+  isStuck = true;
+});
+
+document.addEventListener("htmx:beforeOnLoad", (event) => {
+  // A redirect is followed before any swap: the text was accepted.
+  if (event.target.id === "composer" && event.detail.xhr.getResponseHeader("HX-Redirect")) accepted();
+});
+
+const SENTENCES = {
+  0: "The server cannot be reached. Your text is kept; send it again in a moment.",
+  403: "This page is out of date. Reload it; your text is kept.",
+  404: "This chat is no longer there.",
+  413: "The text is too large for the server.",
+};
+
+function onFailure(event) {
+  const { xhr } = event.detail;
+  if ([422, 409, 503].includes(xhr.status) && xhr.responseText) return;
+  if (event.detail.requestConfig?.verb === "get") return;
+  say(SENTENCES[xhr.status] ?? "Something went wrong on the server. Your text is kept.");
+}
+
+document.addEventListener("htmx:sendError", onFailure);
+document.addEventListener("htmx:timeout", onFailure);
+document.addEventListener("htmx:responseError", onFailure);
+
+// --- Scroll: follow the text while the reader is at its end, never otherwise
+
+let isStuck = true;
+let scroller = null;
+
+function toEnd() {
+  scroller.scrollTop = scroller.scrollHeight;
+}
+
+function isAtEnd() {
+  return scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
+}
+
+const growth = new ResizeObserver(() => {
+  if (isStuck) toEnd();
+  else if (!isAtEnd() && $('.stream[data-stream]')) $(".to-bottom").hidden = false;
+});
+
+function onScroll() {
+  isStuck = isAtEnd();
+  if (isStuck) $(".to-bottom").hidden = true;
+}
+
+function watchScroller() {
+  const found = $(".scroller");
+  if (found === scroller) return;
+  growth.disconnect();
+  scroller = found;
+  if (!scroller) return;
+  isStuck = true;
+  toEnd();
+  scroller.addEventListener("scroll", onScroll, { passive: true });
+  growth.observe(scroller);
+  growth.observe($("#messages"));
+}
+
+// --- Copy: an answer with its formatting, a code block as it is
+
+function rich(element) {
+  const copy = element.cloneNode(true);
+  copy.querySelectorAll(".code-copy").forEach((button) => button.remove());
+  return {
+    "text/plain": new Blob([element.innerText], { type: "text/plain" }),
+    "text/html": new Blob([copy.innerHTML], { type: "text/html" }),
+  };
+}
+
+async function copyFrom(button) {
+  const block = button.closest(".code-block");
+  try {
+    if (block) await navigator.clipboard.writeText($("code", block).textContent);
+    else {
+      const body = $(".stream-body", button.closest(".stream"));
+      await navigator.clipboard.write([new ClipboardItem(rich(body))]);
+    }
+  } catch {
+    return; // The browser forbids it: the icon stays as it is.
+  }
+  const use = $("use", button);
+  use.setAttribute("href", "#icon-check");
+  setTimeout(() => use.setAttribute("href", "#icon-copy"), 1500);
+}
+
+// The head of a code block is drawn by the server; its button only works with this script.
+function addCopyButtons() {
+  for (const head of document.querySelectorAll(".code-head:not(:has(.code-copy))")) {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.className = "code-copy";
+    button.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#icon-copy"/></svg>';
+    button.append("Copy");
+    head.append(button);
+  }
+}
+
+let isAdding = false;
+new MutationObserver(() => {
+  if (isAdding) return;
+  isAdding = true;
+  requestAnimationFrame(() => {
+    isAdding = false;
+    addCopyButtons();
+  });
+}).observe(document.body, { childList: true, subtree: true });
+
+// --- The drawer, and which chat is current
+
+function closeDrawer() {
+  delete $("#app").dataset.drawer;
+}
+
+document.addEventListener("click", (event) => {
+  const target = event.target.closest("a, button");
+  if (!target) return;
+  if (target.matches("[data-copy], .code-copy")) copyFrom(target);
+  else if (target.matches(".to-bottom")) toEnd();
+  else if (target.matches(".drawer-open")) {
+    event.preventDefault();
+    $("#app").dataset.drawer = "";
+    $(".drawer-close").focus();
+  } else if (target.matches(".drawer-close, .drawer-shade")) {
+    event.preventDefault();
+    closeDrawer();
+  } else if (target.closest(".sidebar")) closeDrawer();
+});
+
+function markCurrent() {
+  for (const link of document.querySelectorAll(".chat-link")) {
+    if (link.pathname === location.pathname) link.setAttribute("aria-current", "page");
+    else link.removeAttribute("aria-current");
+  }
+}
+
+// --- Once for the page, and again for each part that htmx puts in
+
+let knownTextarea = null;
+
+function settle() {
+  const textarea = composerText();
+  if (textarea && textarea !== knownTextarea) {
+    knownTextarea = textarea;
+    restoreDraft(textarea);
+    fit(textarea);
+  }
+  watchScroller();
+  markCurrent();
+  addCopyButtons();
+}
+
+html.classList.add("has-script");
+document.addEventListener("htmx:afterSettle", settle);
+document.addEventListener("htmx:pushedIntoHistory", markCurrent);
+settle();
