@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,8 @@ from .topics import conversation_changed
 
 GENERATOR = "conversations.reply"
 TITLE_CHARS = 60
+# Markdown at the start of a line: a heading, a quote, a list item; the whole line of a fence.
+MARKUP = re.compile(r"^(#{1,6}\s+|>\s*|[-*+]\s+|[`~]{3,}.*$)+")
 
 
 @dataclass(frozen=True)
@@ -97,8 +100,9 @@ def set_model(conversation: Conversation, model: str) -> None:
 
 
 def title_from(content: str) -> str:
-    """The first line of a first message as a title, cut at a word."""
-    line = next((line.strip() for line in content.splitlines() if line.strip()), "")
+    """The first line of a first message that says something as a title, cut at a word."""
+    lines = (MARKUP.sub("", line.strip()) for line in content.splitlines())
+    line = next((line for line in lines if line), " ".join(content.split()))
     if len(line) <= TITLE_CHARS:
         return line
     cut = line[: TITLE_CHARS + 1].rsplit(None, 1)[0][:TITLE_CHARS].rstrip()

@@ -154,6 +154,10 @@ def test_it_refuses_a_model_that_is_not_offered(owner):
         ("Hello", "Hello"),
         ("\n\n  Hello \nworld", "Hello"),
         ("word " * 30, "word word word word word word word word word word word word…"),
+        ("## Hello\nworld", "Hello"),
+        ("```python\nx = 1\n```", "x = 1"),
+        ("-5 + 3?", "-5 + 3?"),
+        ("```\n```", "``` ```"),
         ("x" * 200, "x" * 60 + "…"),
     ],
 )

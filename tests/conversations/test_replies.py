@@ -1,0 +1,209 @@
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from uuid import uuid4
+
+import pytest
+from asgiref.sync import async_to_sync
+
+from conversations import actions, replies
+from conversations.models import Conversation, Message
+from conversations.providers.base import (
+    ChatRequest,
+    Event,
+    Finished,
+    ModelChoice,
+    ProviderError,
+    Reasoning,
+    Text,
+    Usage,
+)
+from streaming.actions import end_stream
+from streaming.exceptions import StreamFailed
+from streaming.generators import End, get_generator
+from streaming.models import EndReason, Status, Stream
+
+
+class Scripted:
+    """A provider that says what a test wrote, and remembers what it was asked."""
+
+    carries_on = True
+
+    def __init__(self, *script: Event | Exception) -> None:
+        self.script = script
+        self.asked: list[ChatRequest] = []
+        self.closed = 0
+
+    async def stream(self, request: ChatRequest) -> AsyncIterator[Event]:
+        self.asked.append(request)
+        try:
+            for event in self.script:
+                if isinstance(event, Exception):
+                    raise event
+                yield event
+        finally:
+            self.closed += 1
+
+
+@pytest.fixture
+def script(monkeypatch):
+    """`script(*events, context_tokens=…)` makes a scripted provider answer for every model."""
+
+    def install(*events: Event | Exception, context_tokens: int = 4_096) -> Scripted:
+        provider = Scripted(*events)
+        choice = ModelChoice("test:model", "Test", "", context_tokens, context_tokens // 4)
+        monkeypatch.setattr(replies.providers, "provider_for", lambda model: (provider, "model"))
+        monkeypatch.setattr(replies.providers, "choice", lambda model: choice)
+        return provider
+
+    return install
+
+
+@pytest.fixture
+def sent(transactional_db, owner):
+    return actions.start_conversation(owner, "First", key=uuid4())
+
+
+def generate(stream: Stream, committed: str = "") -> list[str | End]:
+    async def collect() -> list[str | End]:
+        return [item async for item in replies.generate(stream, {}, committed)]
+
+    return async_to_sync(collect)()
+
+
+def finish(message: Message, text: str) -> None:
+    message.stream.chunks.create(start=0, text=text, epoch=0, created_at=message.created_at)
+    Stream.objects.filter(pk=message.stream_id).update(length=len(text))
+    assert end_stream(message.stream_id, Status.DONE, EndReason.COMPLETE) is not None
+
+
+def test_the_text_passes_through_and_the_end_says_what_it_cost(sent, script):
+    provider = script(Reasoning("hm"), Text("Hel"), Text("lo"), Usage(3, 2), Finished("length"))
+    *texts, end = generate(sent.answer.stream)
+    assert texts == ["Hel", "lo"]
+    assert isinstance(end, End)
+    assert end.reason == "length"
+    assert end.result["usage"] == {"prompt_tokens": 3, "completion_tokens": 2}
+    assert end.result["left_out"] == 0
+    assert provider.closed == 1
+
+
+def test_the_provider_is_asked_with_the_path_to_the_answer_alone(sent, script):
+    finish(sent.answer, "Other answer")
+    retried = actions.retry(Message.objects.get(pk=sent.answer.pk), key=uuid4())
+    finish(retried, "Second")
+    newest = actions.send_message(Conversation.objects.get(), "Third", key=uuid4())
+    Conversation.objects.update(system_prompt="Be brief.", parameters={"temperature": 0})
+    provider = script(Finished("stop"))
+    generate(newest.answer.stream)
+    asked = provider.asked[0]
+    assert [(turn.role, turn.content) for turn in asked.turns] == [
+        ("user", "First"),
+        ("assistant", "Second"),
+        ("user", "Third"),
+    ]
+    assert (asked.model, asked.system, asked.parameters) == (
+        "model",
+        "Be brief.",
+        {"temperature": 0},
+    )
+
+
+def test_text_that_is_committed_is_the_prefix(sent, script):
+    provider = script(Text("lo"), Finished("stop"))
+    assert generate(sent.answer.stream, "Hel")[0] == "lo"
+    assert provider.asked[0].prefix == "Hel"
+
+
+def test_an_answer_without_an_explicit_end_was_cut(sent, script):
+    script(Text("Hel"))
+    with pytest.raises(StreamFailed) as failure:
+        generate(sent.answer.stream)
+    assert failure.value.reason == EndReason.CUT
+
+
+def test_a_provider_s_error_is_passed_on_as_a_sentence(sent, script):
+    script(Text("Hel"), ProviderError("rate_limit", "Try again in 20 s."))
+    with pytest.raises(StreamFailed) as failure:
+        generate(sent.answer.stream)
+    assert (failure.value.reason, failure.value.detail) == ("rate_limit", "Try again in 20 s.")
+
+
+def test_leaving_early_closes_the_provider(sent, script):
+    provider = script(Text("one"), Text("two"), Finished("stop"))
+
+    async def leave() -> None:
+        answer = replies.generate(sent.answer.stream, {}, "")
+        assert await anext(answer) == "one"
+        await answer.aclose()
+
+    async_to_sync(leave)()
+    assert provider.closed == 1
+
+
+def test_a_message_that_cannot_fit_is_not_sent(sent, script):
+    Message.objects.filter(pk=sent.prompt.pk).update(content="x" * 5_000)
+    provider = script(Finished("stop"), context_tokens=1_000)
+    with pytest.raises(StreamFailed) as failure:
+        generate(sent.answer.stream)
+    assert failure.value.reason == EndReason.TOO_LONG
+    assert provider.asked == []
+
+
+def test_what_was_left_out_is_counted(sent, script):
+    finish(sent.answer, "x" * 3_000)
+    newest = actions.send_message(Conversation.objects.get(), "Third", key=uuid4())
+    provider = script(Finished("stop"), context_tokens=1_000)
+    [end] = generate(newest.answer.stream)
+    assert end.result["left_out"] == 2
+    assert [turn.content for turn in provider.asked[0].turns] == ["Third"]
+
+
+def test_a_model_that_is_gone_ends_the_answer_with_a_sentence(sent):
+    Message.objects.filter(pk=sent.answer.pk).update(model="gone:model")
+    with pytest.raises(StreamFailed) as failure:
+        generate(sent.answer.stream)
+    assert failure.value.reason == EndReason.NO_MODEL
+    assert not replies.carries_on(sent.answer.stream)
+
+
+def test_echo_says_what_it_was_told(sent):
+    *texts, end = generate(sent.answer.stream)
+    assert "".join(texts) == 'I received your message: "First". How can I help you further?'
+    assert end.reason == "stop"
+    assert replies.carries_on(sent.answer.stream)
+
+
+def test_the_end_stores_the_text_once_and_again(sent):
+    stream = sent.answer.stream
+    stream.result = {"usage": {"prompt_tokens": 1, "completion_tokens": 2}}
+    for _ in range(2):
+        replies.store(stream, "The text")
+    answer = Message.objects.get(pk=sent.answer.pk)
+    assert answer.content == "The text"
+    assert answer.usage["completion_tokens"] == 2
+
+
+def test_the_end_of_a_deleted_message_is_no_error(sent):
+    stream = sent.answer.stream
+    Message.objects.all().delete()
+    replies.store(stream, "The text")
+
+
+def test_the_owner_and_auditors_may_read_but_only_the_owner_may_stop(
+    sent, owner, stranger, auditor
+):
+    from django.contrib.auth.models import AnonymousUser
+
+    stream = sent.answer.stream
+    readers = [owner, stranger, auditor, AnonymousUser()]
+    assert [replies.may_read(user, stream) for user in readers] == [True, False, True, False]
+    assert [replies.may_stop(user, stream) for user in readers] == [True, False, False, False]
+    Conversation.objects.update(deleted_at=sent.prompt.created_at)
+    assert not replies.may_read(owner, stream)
+
+
+def test_the_generator_is_registered_with_the_chat_s_hooks():
+    generator = get_generator(actions.GENERATOR)
+    assert generator.on_end is replies.store
+    assert generator.foot_template == "conversations/_foot.html"

@@ -1,0 +1,444 @@
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from uuid import UUID, uuid4
+
+import pytest
+from django.contrib.auth import get_user_model
+from django.db import OperationalError, connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
+
+from conversations import actions
+from conversations.models import Conversation, Message
+from streaming.actions import end_stream
+from streaming.models import EndReason, Status, Stream
+
+HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def sent(owner):
+    """A conversation of the owner whose answer runs."""
+    return actions.start_conversation(owner, "Hello <b>", key=uuid4())
+
+
+def finish(message: Message, text: str, status=Status.DONE, reason=EndReason.COMPLETE) -> None:
+    message.stream.chunks.create(start=0, text=text, epoch=0, created_at=message.created_at)
+    Stream.objects.filter(pk=message.stream_id).update(length=len(text))
+    assert end_stream(message.stream_id, status, reason) is not None
+
+
+def key_in(html: str) -> UUID:
+    return UUID(re.search(r'name="key" value="([^"]+)" form="composer"', html)[1])
+
+
+def send_url(sent: actions.Sent) -> str:
+    return reverse("conversations:message-create", args=[sent.conversation.pk])
+
+
+# --- The start page
+
+
+def test_the_start_page_invites_a_stranger_to_write(client, db):
+    response = client.get("/")
+    html = response.content.decode()
+    assert response.status_code == 200
+    assert "An AI chat whose answers are never lost." in html
+    assert "Sign in anonymously" in html
+    assert html.count('class="example"') == 3
+    assert get_user_model().objects.count() == 0
+
+
+def test_no_cache_keeps_a_page(client, db):
+    response = client.get("/")
+    assert response["Cache-Control"] == "private, no-store"
+    assert {"Cookie", "HX-Request"} <= {part.strip() for part in response["Vary"].split(",")}
+
+
+def test_the_start_page_lists_the_chats_by_last_activity(client_of, owner, stranger):
+    older = actions.start_conversation(owner, "Older one", key=uuid4())
+    actions.start_conversation(owner, "Newer one", key=uuid4())
+    actions.start_conversation(stranger, "Not mine", key=uuid4())
+    finish(older.answer, "Done")
+    html = client_of(owner).get("/").content.decode()
+    assert html.index("Newer one") < html.index("Older one")
+    assert "Not mine" not in html
+    actions.send_message(older.conversation, "Again", key=uuid4())
+    html = client_of(owner).get("/").content.decode()
+    assert html.index("Older one") < html.index("Newer one")
+
+
+def test_an_empty_sidebar_says_how_to_begin(client_of, owner):
+    assert "No conversations yet" in client_of(owner).get("/").content.decode()
+
+
+# --- The first message
+
+
+def test_a_first_message_makes_a_guest_and_opens_the_chat(client, db):
+    page = client.get("/").content.decode()
+    response = client.post("/c/", {"content": "Hello", "key": key_in(page)})
+    conversation = Conversation.objects.get()
+    assert response.status_code == 302
+    assert response.url == conversation.get_absolute_url()
+    assert conversation.owner.is_guest
+    assert client.get(response.url).status_code == 200
+
+
+def test_a_first_message_by_htmx_loads_the_new_guest_s_page(client, db):
+    client.get("/")
+    response = client.post("/c/", {"content": "Hello", "key": uuid4()}, headers=HTMX)
+    assert response["HX-Redirect"] == Conversation.objects.get().get_absolute_url()
+
+
+def test_a_first_message_by_htmx_puts_the_chat_into_the_page(client_of, owner):
+    response = client_of(owner).post("/c/", {"content": "Hello", "key": uuid4()}, headers=HTMX)
+    html = response.content.decode()
+    assert response["HX-Push-Url"] == Conversation.objects.get().get_absolute_url()
+    assert response["HX-Retarget"] == "#main"
+    assert "<html" not in html
+    assert 'data-status="pending"' in html
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_same_form_ten_times_at_once_is_one_guest_one_message_one_answer():
+    first = Client()
+    first.get("/")
+    key = str(uuid4())
+
+    def post(_: int) -> tuple[int, str]:
+        client = Client()
+        client.cookies["guest"] = first.cookies["guest"].value
+        try:
+            response = client.post("/c/", {"content": "Hello", "key": key})
+            return response.status_code, response.url
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(10) as pool:
+        answers = set(pool.map(post, range(10)))
+    assert len(answers) == 1
+    assert {status for status, _url in answers} == {302}
+    assert get_user_model().objects.count() == 1
+    assert Message.objects.count() == 2
+    assert Stream.objects.count() == 1
+
+
+@pytest.mark.parametrize("content", ["", "   \n ", "x" * 32_001, "nul \x00 character"])
+def test_a_bad_first_message_gets_422_its_text_and_a_fresh_key_and_makes_no_guest(
+    client, db, content
+):
+    page = client.get("/").content.decode()
+    key = key_in(page)
+    response = client.post("/c/", {"content": content, "key": key})
+    html = response.content.decode()
+    assert response.status_code == 422
+    assert key_in(html) != key
+    assert re.search(r'role="alert">\s*[A-Z]', html)
+    if content.strip():
+        assert content[:100].replace("\x00", "") in html.replace("\x00", "")
+    assert get_user_model().objects.count() == Conversation.objects.count() == 0
+
+
+def test_only_post_starts_a_chat(client, db):
+    assert client.get("/c/").status_code == 405
+
+
+def test_a_form_without_the_csrf_token_is_refused(owner):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(owner)
+    response = client.post("/c/", {"content": "Hello", "key": uuid4()})
+    assert response.status_code == 403
+    assert "out of date" in response.content.decode()
+    assert not Conversation.objects.exists()
+
+
+# --- A chat's page
+
+
+def test_the_page_shows_the_messages_escaped_and_the_running_stream(client_of, owner, sent):
+    html = client_of(owner).get(sent.conversation.get_absolute_url()).content.decode()
+    assert "Hello &lt;b&gt;" in html
+    assert f'data-stream="{sent.answer.stream_id}"' in html
+    assert "Thinking…" in html
+    assert reverse("conversations:message-stop", args=[sent.answer.pk]) in html
+
+
+def test_an_ended_answer_is_rendered_and_can_be_retried(client_of, owner, sent):
+    finish(sent.answer, "Some **bold** <script>alert(1)</script> text")
+    html = client_of(owner).get(sent.conversation.get_absolute_url()).content.decode()
+    assert "<strong>bold</strong>" in html
+    assert "<script>alert" not in html
+    assert reverse("conversations:message-retry", args=[sent.answer.pk]) in html
+    assert "data-stream=" not in html
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "sentence"),
+    [
+        (Status.STOPPED, EndReason.USER, "Stopped."),
+        (Status.TIMEOUT, EndReason.LOST, "Interrupted: the server restarted."),
+        (Status.ERROR, EndReason.RATE_LIMIT, "The provider refused: rate limit reached."),
+    ],
+)
+def test_a_cut_answer_keeps_its_text_and_says_why(client_of, owner, sent, status, reason, sentence):
+    finish(sent.answer, "Half an answer", status, reason)
+    html = client_of(owner).get(sent.conversation.get_absolute_url()).content.decode()
+    assert "Half an answer" in html
+    assert sentence in html
+    assert "Retry" in html
+
+
+def test_the_page_says_what_was_left_out(client_of, owner, sent):
+    Stream.objects.update(result={"left_out": 4})
+    finish(sent.answer, "Text")
+    html = client_of(owner).get(sent.conversation.get_absolute_url()).content.decode()
+    assert "The oldest 4 messages did not fit" in html
+
+
+def test_a_stranger_gets_the_404_of_a_chat_that_does_not_exist(client_of, stranger, client, sent):
+    url = sent.conversation.get_absolute_url()
+    wrong = reverse("conversations:conversation-detail", args=[uuid4()])
+    answers = [
+        (client_of(stranger).get(url)),
+        (client_of(stranger).get(wrong)),
+        (client.get(url)),
+    ]
+    assert {answer.status_code for answer in answers} == {404}
+    assert len({answer.content for answer in answers}) == 1
+
+
+def test_a_stranger_can_do_nothing_to_a_chat(client_of, stranger, client, sent):
+    detail, answer = sent.conversation.pk, sent.answer.pk
+    for who in (client_of(stranger), client):
+        form = {"content": "Hi", "key": uuid4(), "model": "echo:echo"}
+        for name, pk in [
+            ("message-create", detail),
+            ("conversation-model", detail),
+            ("message-retry", answer),
+            ("message-stop", answer),
+        ]:
+            assert who.post(reverse(f"conversations:{name}", args=[pk]), form).status_code == 404
+        changes = reverse("conversations:conversation-changes", args=[detail])
+        assert who.get(changes, {"version": 0, "leaf": 0}).status_code == 404
+    assert Message.objects.count() == 2
+    assert Stream.objects.open().count() == 1
+
+
+def test_a_deleted_chat_is_gone_for_its_owner(client_of, owner, sent):
+    Conversation.objects.update(deleted_at=sent.prompt.created_at)
+    assert client_of(owner).get(sent.conversation.get_absolute_url()).status_code == 404
+
+
+def test_a_page_costs_the_same_queries_however_long_the_chat(client_of, owner, sent):
+    client = client_of(owner)
+    url = sent.conversation.get_absolute_url()
+    finish(sent.answer, "One")
+
+    def count() -> int:
+        with CaptureQueriesContext(
+            connection,
+        ) as queries:
+            assert client.get(url).status_code == 200
+        return len(queries)
+
+    short = count()
+    for n in range(5):
+        newest = actions.send_message(sent.conversation, f"Message {n}", key=uuid4())
+        finish(newest.answer, f"Answer {n}")
+        actions.start_conversation(owner, f"Chat {n}", key=uuid4())
+    assert count() == short <= 12
+
+
+def test_a_long_chat_shows_its_newest_messages_first(client_of, owner, sent, monkeypatch):
+    monkeypatch.setattr("conversations.views.PAGE_MESSAGES", 2)
+    finish(sent.answer, "One")
+    actions.send_message(sent.conversation, "The newest", key=uuid4())
+    url = sent.conversation.get_absolute_url()
+    html = client_of(owner).get(url).content.decode()
+    assert "Show 2 earlier messages" in html
+    assert "Hello &lt;b&gt;" not in html.split('id="messages"')[1]
+    assert "Hello &lt;b&gt;" in client_of(owner).get(f"{url}?all").content.decode()
+
+
+# --- Sending in a chat
+
+
+def test_a_message_without_htmx_leads_back_to_the_page(client_of, owner, sent):
+    finish(sent.answer, "One")
+    response = client_of(owner).post(send_url(sent), {"content": "Two", "key": uuid4()})
+    assert (response.status_code, response.url) == (302, sent.conversation.get_absolute_url())
+
+
+def test_a_message_by_htmx_brings_what_the_page_lacks(client_of, owner, sent):
+    finish(sent.answer, "One")
+    form = {
+        "content": "Two\r\nthree",
+        "key": uuid4(),
+        "version": sent.answer.version,
+        "leaf": sent.answer.pk,
+    }
+    html = client_of(owner).post(send_url(sent), form, headers=HTMX).content.decode()
+    prompt, answer = Message.objects.order_by("pk")[2:]
+    assert prompt.content == "Two\nthree"
+    added = html.split('hx-swap-oob="beforeend:#messages"')[1]
+    assert f'id="message-{prompt.pk}"' in added
+    assert f'id="message-{answer.pk}"' in added
+    assert f'id="message-{sent.answer.pk}"' not in html
+    assert key_in(html) != form["key"]
+    assert f"leaf={answer.pk}" in html
+
+
+def test_a_message_while_an_answer_runs_is_refused_with_its_text(client_of, owner, sent):
+    form = {"content": "My next words", "key": uuid4()}
+    for headers in ({}, HTMX):
+        response = client_of(owner).post(send_url(sent), form, headers=headers)
+        html = response.content.decode()
+        assert response.status_code == 422
+        assert "An answer is still running" in html
+        assert "My next words" in html
+        assert key_in(html) != form["key"]
+    assert Message.objects.count() == 2
+
+
+def test_another_text_under_the_same_key_gets_422_and_comes_back(client_of, owner, sent):
+    finish(sent.answer, "One")
+    key = uuid4()
+    client = client_of(owner)
+    assert client.post(send_url(sent), {"content": "Two", "key": key}).status_code == 302
+    response = client.post(send_url(sent), {"content": "Other words", "key": key})
+    assert response.status_code == 422
+    assert "Other words" in response.content.decode()
+    assert not Message.objects.filter(content="Other words").exists()
+
+
+def test_a_form_without_a_key_gets_422_and_its_text(client_of, owner, sent):
+    finish(sent.answer, "One")
+    for key in ("", "not-a-key"):
+        response = client_of(owner).post(send_url(sent), {"content": "Two words", "key": key})
+        assert response.status_code == 422
+        assert "Two words" in response.content.decode()
+
+
+def test_a_locked_database_is_503_with_the_text_kept(client_of, owner, sent, monkeypatch):
+    def locked(*args, **kwargs):
+        raise OperationalError("database is locked")
+
+    monkeypatch.setattr("conversations.views.actions.send_message", locked)
+    form = {"content": "My words", "key": uuid4()}
+    response = client_of(owner).post(send_url(sent), form, headers=HTMX)
+    assert response.status_code == 503
+    assert response["Retry-After"]
+    assert "My words" in response.content.decode()
+
+
+# --- Retry, stop, model
+
+
+def test_a_retry_replaces_the_answer_in_the_page_and_keeps_it_in_the_tree(client_of, owner, sent):
+    finish(sent.answer, "One")
+    url = reverse("conversations:message-retry", args=[sent.answer.pk])
+    form = {"key": uuid4(), "version": 9, "leaf": sent.answer.pk}
+    html = client_of(owner).post(url, form, headers=HTMX).content.decode()
+    newest = Message.objects.latest("pk")
+    assert f'hx-swap-oob="delete:#message-{sent.answer.pk}"' in html
+    assert f'id="message-{newest.pk}"' in html
+    assert newest.parent == sent.prompt
+    assert Message.objects.filter(pk=sent.answer.pk, content="One").exists()
+
+
+def test_a_retry_while_an_answer_runs_is_refused(client_of, owner, sent):
+    url = reverse("conversations:message-retry", args=[sent.answer.pk])
+    response = client_of(owner).post(url, {"key": uuid4()}, headers=HTMX)
+    assert response.status_code == 422
+    assert "still running" in response.content.decode()
+
+
+def test_stop_works_from_a_page_without_script(client_of, owner, sent):
+    url = reverse("conversations:message-stop", args=[sent.answer.pk])
+    assert client_of(owner).post(url).status_code == 302
+    assert Stream.objects.get().status == Status.STOPPED
+    assert client_of(owner).get(url).status_code == 405
+
+
+def test_stop_by_htmx_takes_the_stop_button_away(client_of, owner, sent):
+    url = reverse("conversations:message-stop", args=[sent.answer.pk])
+    form = {"version": sent.answer.version, "leaf": sent.answer.pk}
+    html = client_of(owner).post(url, form, headers=HTMX).content.decode()
+    assert 'id="state"' in html
+    assert url not in html
+
+
+def test_a_prompt_can_be_neither_stopped_nor_retried(client_of, owner, sent):
+    for name in ("message-stop", "message-retry"):
+        url = reverse(f"conversations:{name}", args=[sent.prompt.pk])
+        assert client_of(owner).post(url, {"key": uuid4()}).status_code == 404
+
+
+def test_the_model_is_chosen_for_the_conversation(client_of, owner, sent):
+    url = reverse("conversations:conversation-model", args=[sent.conversation.pk])
+    assert client_of(owner).post(url, {"model": "echo:echo"}).status_code == 302
+    assert Conversation.objects.get().model == "echo:echo"
+    response = client_of(owner).post(url, {"model": "no:such"}, headers=HTMX)
+    assert response.status_code == 422
+    assert Conversation.objects.get().model == "echo:echo"
+
+
+def test_a_chat_whose_model_is_gone_says_so_and_offers_the_default(client_of, owner, sent):
+    Conversation.objects.update(model="gone:model")
+    html = client_of(owner).get(sent.conversation.get_absolute_url()).content.decode()
+    assert "The model gone:model is no longer available." in html
+    assert "Use Echo" in html
+
+
+# --- What an open page fetches
+
+
+def test_changes_bring_nothing_to_a_page_that_has_everything(client_of, owner, sent):
+    url = reverse("conversations:conversation-changes", args=[sent.conversation.pk])
+    shown = {"version": sent.answer.version, "leaf": sent.answer.pk}
+    html = client_of(owner).get(url, shown, headers=HTMX).content.decode()
+    assert "message-" not in html.replace("message-stop", "")
+
+
+def test_changes_bring_a_message_that_was_edited_in_place(client_of, owner, sent):
+    url = reverse("conversations:conversation-changes", args=[sent.conversation.pk])
+    Message.objects.filter(pk=sent.prompt.pk).update(content="Better", version=7)
+    shown = {"version": 6, "leaf": sent.answer.pk}
+    html = client_of(owner).get(url, shown, headers=HTMX).content.decode()
+    assert re.search(rf'id="message-{sent.prompt.pk}"[^>]* hx-swap-oob="true"', html)
+    assert "Better" in html
+
+
+@pytest.mark.parametrize("shown", [{}, {"version": "x", "leaf": 0}, {"version": -1, "leaf": 0}])
+def test_changes_since_nonsense_are_400(client_of, owner, sent, shown):
+    url = reverse("conversations:conversation-changes", args=[sent.conversation.pk])
+    assert client_of(owner).get(url, shown).status_code == 400
+
+
+def test_the_sidebar_marks_running_chats_and_the_current_one(client_of, owner, sent):
+    url = sent.conversation.get_absolute_url()
+    headers = HTMX | {"HX-Current-URL": f"http://testserver{url}"}
+    html = client_of(owner).get("/sidebar/", headers=headers).content.decode()
+    assert "running-mark" in html
+    assert 'aria-current="page"' in html
+    assert f'data-topic="user:{owner.pk}"' in html
+
+
+def test_the_sidebar_pages_through_many_chats(client_of, owner, monkeypatch):
+    monkeypatch.setattr("conversations.views.PAGE_CONVERSATIONS", 2)
+    monkeypatch.setattr("conversations.sidebar.PAGE_CONVERSATIONS", 2)
+    for n in range(3):
+        actions.start_conversation(owner, f"Chat number {n}", key=uuid4())
+    client = client_of(owner)
+    html = client.get("/sidebar/").content.decode()
+    assert "Chat number 0" not in html
+    assert "limit=4" in html
+    assert "Chat number 0" in client.get("/sidebar/?limit=4").content.decode()
+
+
+def test_nobody_has_no_sidebar(client, db):
+    assert client.get("/sidebar/").status_code == 403
