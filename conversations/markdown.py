@@ -141,6 +141,9 @@ def default_engine() -> Engine:
         return PythonEngine()
 
 
+# Deeper quotes are text: the sanitiser's cost grows with the square of the depth.
+MAX_QUOTE_DEPTH = 500
+_DEEP_QUOTE = re.compile(rf"^((?:[ \t]*>){{{MAX_QUOTE_DEPTH}}}[ \t]*)(?=>)", re.MULTILINE)
 # A label may hold escaped brackets, never plain ones, and at most 999 characters.
 _LABEL = re.compile(r"\[((?:[^\[\]\\]|\\.){1,999})\]", re.DOTALL)
 # A line break inside a label, with the marks of quotes it stands in.
@@ -175,6 +178,8 @@ class Markdown:
             used = [definitions[label] for label in self.labels(text) if label in definitions]
             if used:
                 text = "".join(used) + "\n" + text
+        if text.count(">") > MAX_QUOTE_DEPTH:
+            text = _DEEP_QUOTE.sub(r"\1\\", text)
         html = self._engine.html(text)
         html = _CODE_BLOCK.sub(_draft_code_block if draft else _code_block, html)
         return _CLEANER.clean(_without_images(_with_table_boxes(html)))
