@@ -28,7 +28,7 @@ class HeadersMiddleware:
         if iscoroutinefunction(get_response):
             markcoroutinefunction(self)
 
-    def __call__(self, request: HttpRequest):  # type: ignore[no-untyped-def]
+    def __call__(self, request: HttpRequest):
         self.prepare(request)
         if iscoroutinefunction(self):
             return self.acall(request)

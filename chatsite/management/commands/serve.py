@@ -51,7 +51,7 @@ class Command(BaseCommand):
         from twisted.internet import reactor
 
         # Not callWhenRunning: that calls before the asyncio loop itself runs.
-        reactor.callLater(0, self.started, server)  # type: ignore[attr-defined]
+        reactor.callLater(0, self.started, server)
         server.run()
         if server.abort_start:
             raise CommandError(f"{host}:{port} was taken by another program while starting.")
@@ -98,7 +98,7 @@ class Shutdown:
 
         if not draining.cancelled() and (error := draining.exception()):
             logger.error("The answers could not be drained.", exc_info=error)
-        reactor.stop()  # type: ignore[attr-defined]
+        reactor.stop()
 
 
 def refuse_taken_port(host: str, port: int) -> None:
@@ -151,7 +151,7 @@ def make_server(host: str, port: int) -> Server:
     class ChatServer(Server):
         def kill_all_applications(self) -> Any:
             # Daphne would stumble over idle connections, which have no application.
-            self.connections = {
+            self.connections: dict[Any, Any] = {
                 protocol: details
                 for protocol, details in self.connections.items()
                 if "application_instance" in details
