@@ -177,13 +177,16 @@ class TestFollow:
         assert batches[-1].closed
         assert all(one.end == after.start for one, after in pairwise(batches))
 
-    async def test_a_long_text_comes_in_pages(
+    async def test_a_long_text_comes_in_pages_without_a_wait(
         self, stream: Stream, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        monkeypatch.setattr(reader, "RECHECK_SECONDS", 1_000)
+        # Nothing wakes the reader.
+        monkeypatch.setattr(get_hub(), "writes_here", lambda stream_id: True)
         await sync_to_async(write)(stream, "a" * reader.READ_AT_MOST, "b")
         await sync_to_async(end)(stream)
-        sizes = [len(batch.text) for batch in await collect(stream)]
-        assert sizes == [reader.READ_AT_MOST, 1]
+        batches = await asyncio.wait_for(collect(stream), 10)
+        assert [len(batch.text) for batch in batches] == [reader.READ_AT_MOST, 1]
 
     async def test_a_lost_hint_is_a_delay_only(
         self, stream: Stream, monkeypatch: pytest.MonkeyPatch

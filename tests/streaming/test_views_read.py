@@ -255,6 +255,11 @@ async def test_a_foreign_an_unknown_and_a_malformed_stream_are_the_same(
     assert len({str(sorted(answer.headers.items())) for answer in answers}) == 1
 
 
+async def test_an_id_has_one_spelling(client: AsyncClient, stream: Stream) -> None:
+    for spelling in (stream.pk.hex, str(stream.pk).upper(), f"urn:uuid:{stream.pk}"):
+        assert (await client.get(f"/streams/{spelling}")).status_code == 404
+
+
 async def test_nobody_is_asked_to_sign_in_whatever_the_stream(stream: Stream) -> None:
     for pk in (stream.pk, uuid4(), "nonsense"):
         response = await AsyncClient().get(f"/streams/{pk}")
