@@ -162,6 +162,10 @@ class IncrementalDocument:
     def open_size(self) -> int:
         return self.end - self.cut
 
+    @property
+    def redraw_size(self) -> int:
+        return 0 if self._verbatim else self.open_size
+
     def feed(self, text: str) -> Delta:
         """Take more text in; return what changes in a page that was in step."""
         self.end += len(text)

@@ -47,8 +47,10 @@ class LiveDocument(Protocol):
     cut: int
     # Offset (code points) of the text fed so far.
     end: int
-    # Characters of text in the open block.
+    # Characters of text in the open block; closing it may cost as much.
     open_size: int
+    # Characters that each feed renders again: the open block, unless it grows by appended lines.
+    redraw_size: int
     # HTML of all closed blocks, and of the open one.
     closed_html: str
     open_html: str
@@ -109,6 +111,8 @@ class PlainTextDocument:
     @property
     def open_size(self) -> int:
         return len(self._tail)
+
+    redraw_size = open_size
 
     def feed(self, text: str) -> Delta:
         known, before = len(self._pieces), self._tail

@@ -189,14 +189,14 @@ class Tail:
         """Render what is there now or, for a large open block, a little later."""
         if self._document is None or self._at_work.locked() or self._timer or not self._unfed:
             return
-        size = self._document.open_size
+        size = self._document.redraw_size
         delay = 0.0
         if size > SMALL_BLOCK_CHARS and self._final is None:
             interval = conf.TICK_SECONDS * size / SMALL_BLOCK_CHARS
             delay = self._fed_at + interval - self._hub.time()
         if delay > 0:
             self._timer = self._hub.call_later(delay, self._feed_later)
-        elif size > LARGE_BLOCK_CHARS:
+        elif self._document.open_size > LARGE_BLOCK_CHARS:
             self._hub.spawn(self._feed_in_thread())
         else:
             start = self._document.cut

@@ -167,11 +167,13 @@ def test_verbatim_lines_are_neither_scanned_nor_rendered_while_they_come() -> No
     markup = Counting()
     document = IncrementalDocument(markup, "before\n!\n")
     before = markup.calls
+    assert document.redraw_size == 0
     for _ in range(1_000):
         assert document.feed("x < 1\n") == Delta(
             full=False, closed="", open=None, code="x &lt; 1\n"
         )
     assert markup.calls == before
+    assert document.open_size == len("!\n") + 6_000
 
 
 def test_one_feed_costs_its_text_and_the_open_block_only() -> None:
