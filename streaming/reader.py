@@ -95,6 +95,7 @@ async def follow(stream_id: UUID, offset: int = 0) -> AsyncIterator[Batch]:
     Waits out a database that does not answer. Raises BadOffset, and Stream.DoesNotExist when there
     is no such stream or it is deleted.
     """
+    # Here, since the hub's tails read through this module.
     from .hub import get_hub
 
     # Registered before the first read: what is committed after a read wakes the next wait.

@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
+from django.db import connections
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -148,6 +149,8 @@ async def hub() -> AsyncIterator[None]:
     hub = get_hub()
     yield
     await hub.close()
+    # The thread of `sync_to_async` outlives the test; PostgreSQL would not drop a database in use.
+    await sync_to_async(connections.close_all)()
 
 
 async def collect(stream: Stream, offset: int = 0) -> list[Batch]:

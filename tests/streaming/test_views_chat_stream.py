@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 import pytest_asyncio
 from asgiref.sync import sync_to_async
+from django.db import connections
 from django.http import HttpResponseBase
 from django.test import AsyncClient
 
@@ -41,6 +42,8 @@ async def hub() -> AsyncIterator[None]:
     hub = get_hub()
     yield
     await hub.close()
+    # The thread of `sync_to_async` outlives the test; PostgreSQL would not drop a database in use.
+    await sync_to_async(connections.close_all)()
 
 
 @pytest_asyncio.fixture
