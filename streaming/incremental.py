@@ -43,7 +43,10 @@ class Block:
 class Markup(Protocol):
     """A language of blocks, whose definitions may stand anywhere and bind in all the text."""
 
-    version: str
+    @property
+    def version(self) -> str:
+        """Changes whenever the HTML for a given text may change."""
+        ...
 
     def blocks(self, text: str) -> list[Block]:
         """The top-level blocks of `text`, which consists of complete lines; definitions are none.

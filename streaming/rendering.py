@@ -12,8 +12,10 @@ from typing import Protocol
 class Renderer(Protocol):
     """What turns text into safe HTML. Stateless; one instance serves all streams."""
 
-    # Changes whenever the HTML for a given text may change; part of each page's render key.
-    version: str
+    @property
+    def version(self) -> str:
+        """Changes whenever the HTML for a given text may change; part of each page's render key."""
+        ...
 
     def render(self, text: str) -> str:
         """The safe HTML of the whole `text`."""
@@ -47,13 +49,29 @@ class LiveDocument(Protocol):
     cut: int
     # Offset (code points) of the text fed so far.
     end: int
-    # Characters of text in the open block; closing it may cost as much.
-    open_size: int
-    # Characters that each feed renders again: the open block, unless it grows by appended lines.
-    redraw_size: int
-    # HTML of all closed blocks, and of the open one.
-    closed_html: str
-    open_html: str
+
+    @property
+    def closed_html(self) -> str:
+        """HTML of all closed blocks."""
+        ...
+
+    @property
+    def open_html(self) -> str:
+        """HTML of the open block."""
+        ...
+
+    @property
+    def open_size(self) -> int:
+        """Characters of text in the open block; closing it may cost as much."""
+        ...
+
+    @property
+    def redraw_size(self) -> int:
+        """Characters that each feed renders again.
+
+        That is the open block, unless it grows by appended lines.
+        """
+        ...
 
     def feed(self, text: str) -> Delta:
         """Take more text in; return what changes in a page that was in step."""
@@ -112,7 +130,9 @@ class PlainTextDocument:
     def open_size(self) -> int:
         return len(self._tail)
 
-    redraw_size = open_size
+    @property
+    def redraw_size(self) -> int:
+        return self.open_size
 
     def feed(self, text: str) -> Delta:
         known, before = len(self._pieces), self._tail
