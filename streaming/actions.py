@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import traceback
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import UUID
 
 from django.db import transaction
@@ -16,9 +16,6 @@ from .models import Chunk, EndReason, Status, Stream
 from .normalise import normalise
 from .reader import text_of
 
-if TYPE_CHECKING:
-    from django.contrib.auth.base_user import AbstractBaseUser
-
 logger = logging.getLogger(__name__)
 
 DELETE_PAGE_CHUNKS = 1_000
@@ -27,13 +24,13 @@ DELETE_PAGE_CHUNKS = 1_000
 def create(
     generator: str,
     params: dict[str, Any] | None = None,
-    owner: AbstractBaseUser | None = None,
+    owner: Any = None,
     *,
     autostart: bool = True,
 ) -> Stream:
     """Store a new stream, which starts after commit or, without `autostart`, by `start`.
 
-    `params` must be what JSON can hold. Raises UnknownGenerator.
+    `params` must be what JSON can hold, `owner` a user of the project. Raises UnknownGenerator.
     """
     get_generator(generator)
     stream = Stream.objects.create(

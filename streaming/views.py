@@ -157,8 +157,8 @@ def identify(request: HttpRequest, stream_id: UUID | None) -> Any:
     """
     scheme, _, token = request.headers.get("Authorization", "").partition(" ")
     if scheme.lower() == "bearer":
-        user = access.user_of_token(token.strip(), stream_id) if stream_id else None
-        return user or AnonymousUser()
+        named = access.user_of_token(token.strip(), stream_id) if stream_id else None
+        return named or AnonymousUser()
     user = getattr(request, "user", AnonymousUser())
     # Without a user the cookies carry no authority that another site could borrow.
     if user.is_authenticated and CsrfCheck(_unused).refuses(request):
@@ -173,7 +173,7 @@ class CsrfCheck(CsrfViewMiddleware):
         self.process_request(request)
         return self.process_view(request, _unused, (), {}) is not None
 
-    def _reject(self, request: HttpRequest, reason: str) -> str:  # type: ignore[override]
+    def _reject(self, request: HttpRequest, reason: str) -> str:
         return reason
 
 
