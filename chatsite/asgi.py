@@ -12,10 +12,12 @@ from django.core.asgi import get_asgi_application
 
 django_application = get_asgi_application()
 
+from conversations import providers
 from streaming.routing import websocket_urlpatterns
 from streaming.security import SameOrigin
 from streaming.supervisor import with_supervisor
 
+providers.refresh_in_background()
 application = with_supervisor(
     ProtocolTypeRouter(
         {

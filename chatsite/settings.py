@@ -201,12 +201,21 @@ OPENAI_API_KEY = envstr("OPENAI_API_KEY", "")
 OPENAI_BASE_URL = envstr("OPENAI_BASE_URL", "https://api.openai.com/v1")
 # Models to list, comma-separated; empty: what the server's /models says.
 OPENAI_MODELS = envlist("OPENAI_MODELS", [])
+# The server writes on after a final assistant message, so a cut answer can be carried on.
+OPENAI_CARRIES_ON = envbool("OPENAI_CARRIES_ON", False)
 ANTHROPIC_API_KEY = envstr("ANTHROPIC_API_KEY", "")
 ANTHROPIC_BASE_URL = envstr("ANTHROPIC_BASE_URL", "https://api.anthropic.com")
 ANTHROPIC_MODELS = envlist("ANTHROPIC_MODELS", [])
 # The tiny demo model from packages: auto (where it is installed), on or off.
 LOCAL_MODEL = envstr("LOCAL_MODEL", "auto")
 ECHO_DELAY_SECONDS = envint("ECHO_DELAY_MILLISECONDS", 50) / 1000
+# Tokens of context of every such model; 0: by family, else 4,096.
+MODEL_CONTEXT_TOKENS = envint("MODEL_CONTEXT_TOKENS", 0)
+# Deadlines of an answer: connection, first token, silence between two reads, everything.
+PROVIDER_CONNECT_SECONDS = envint("PROVIDER_CONNECT_SECONDS", 10)
+PROVIDER_FIRST_TOKEN_SECONDS = envint("PROVIDER_FIRST_TOKEN_SECONDS", 120)
+PROVIDER_IDLE_SECONDS = envint("PROVIDER_IDLE_SECONDS", 30)
+PROVIDER_TOTAL_SECONDS = envint("PROVIDER_TOTAL_SECONDS", 900)
 # "<provider>:<name>"; empty: the first of openai, anthropic, local, echo that is configured.
 DEFAULT_MODEL = envstr("DEFAULT_MODEL", "")
 

@@ -151,7 +151,9 @@ class ProviderServer:
         return web.json_response(asdict(self.stats))
 
     async def _list(self, request: web.Request) -> web.Response:
-        return web.json_response({"data": self.models}, status=self.models_status)
+        # `headers` matter with a redirecting status alone.
+        headers = {"Location": "/stats"}
+        return web.json_response({"data": self.models}, status=self.models_status, headers=headers)
 
     async def _openai(self, request: web.Request) -> web.StreamResponse:
         return await self._serve(request, openai_events)

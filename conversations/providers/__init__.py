@@ -6,7 +6,7 @@ from django.conf import settings
 
 from . import catalogue, local
 from .base import ModelChoice, Provider, ProviderError
-from .catalogue import refresh
+from .catalogue import refresh, refresh_in_background
 from .echo import Echo
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "models",
     "provider_for",
     "refresh",
+    "refresh_in_background",
 ]
 
 ECHO = ModelChoice(

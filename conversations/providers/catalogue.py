@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import re
+import threading
 import time
 from typing import Any
 
@@ -13,6 +15,8 @@ from .base import ModelChoice, ProviderError
 
 logger = logging.getLogger(__name__)
 
+# Providers whose servers can tell what they offer.
+LISTED = ("openai", "anthropic")
 OPENAI_URL = "https://api.openai.com/v1"
 LIST_SECONDS = 600
 LIST_AGAIN_SECONDS = 60
@@ -74,9 +78,7 @@ def choices(provider: str) -> list[ModelChoice]:
 
 def may_offer(provider: str) -> bool:
     """Whether `provider` is configured and its list not known yet, so that any name may exist."""
-    if provider not in ("openai", "anthropic") or not is_configured(provider):
-        return False
-    return not named(provider) and provider not in _lists
+    return provider in LISTED and _wants_list(provider) and provider not in _lists
 
 
 def choice_of(provider: str, name: str, *, label: str = "", context: int = 0) -> ModelChoice:
@@ -108,9 +110,9 @@ def _is_official() -> bool:
 
 async def refresh() -> None:
     """Fetch the lists that are wanted and older than ten minutes; a failure keeps the old one."""
-    for provider in ("openai", "anthropic"):
+    for provider in LISTED:
         now = time.monotonic()
-        if not is_configured(provider) or named(provider) or now < _fetch_at.get(provider, now):
+        if not _wants_list(provider) or now < _fetch_at.get(provider, now):
             continue
         # Set first: two pages that ask at once send one request.
         _fetch_at[provider] = now + LIST_AGAIN_SECONDS
@@ -120,6 +122,25 @@ async def refresh() -> None:
             logger.warning("%s: no list of models: %s", provider, error.code)
         else:
             _fetch_at[provider] = now + LIST_SECONDS
+
+
+def refresh_in_background() -> None:
+    """Keep the lists fresh in a thread of its own; for the start of a server process.
+
+    Starts nothing where the operator names the models, or has configured no server.
+    """
+    if any(map(_wants_list, LISTED)):
+        threading.Thread(target=_keep_fresh, name="model-lists", daemon=True).start()
+
+
+def _keep_fresh() -> None:
+    while any(map(_wants_list, LISTED)):
+        asyncio.run(refresh())
+        time.sleep(LIST_AGAIN_SECONDS)
+
+
+def _wants_list(provider: str) -> bool:
+    return is_configured(provider) and not named(provider)
 
 
 def forget() -> None:

@@ -99,7 +99,7 @@ class LocalServer:
             return self._find_or_start()
         except (OSError, ValueError, KeyError, TimeoutError) as error:
             self._broken_until = time.monotonic() + PAUSE_SECONDS
-            logger.warning("local: the demo model did not start: %s", type(error).__name__)
+            logger.warning("local: the demo model did not start: %r", error)
             raise _not_available() from error
 
     def stop(self) -> None:

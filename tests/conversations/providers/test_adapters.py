@@ -288,7 +288,8 @@ async def test_silence_within_the_answer_ends_it(
 ) -> None:
     settings.PROVIDER_IDLE_SECONDS = 0.2
     server.scripts["default"] = Script(stall_after=5)
-    answer = await ask(provider)
+    async with asyncio.timeout(3):
+        answer = await ask(provider)
     assert answer.text == Script(tokens=5).answer
     assert answer.error.code == "idle"
     await server.until(left=1)
@@ -436,7 +437,8 @@ async def test_a_server_that_never_closes_after_its_last_word_has_ended(
     providers: dict[str, Provider], server: ProviderServer, ask
 ) -> None:
     server.scripts["default"] = Script(hold_open=True)
-    answer = await ask(providers["openai"])
+    async with asyncio.timeout(4):
+        answer = await ask(providers["openai"])
     assert (answer.text, answer.finished) == (Script().answer, "stop")
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
+import threading
 from typing import Any
 
 import pytest
@@ -104,8 +106,9 @@ async def test_lists_come_from_the_servers(settings: Any, server: ProviderServer
     assert providers.choice("openai:any") is None
 
 
+@pytest.mark.parametrize("status", [302, 401, 500])
 async def test_a_list_is_kept_when_its_server_fails(
-    settings: Any, server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+    settings: Any, server: ProviderServer, monkeypatch: pytest.MonkeyPatch, status: int
 ) -> None:
     settings.OPENAI_BASE_URL = server.openai_url
     await providers.refresh()
@@ -113,7 +116,7 @@ async def test_a_list_is_kept_when_its_server_fails(
     await providers.refresh()
     assert ids() == ["openai:default", "echo:echo"], "fetched a moment ago"
     monkeypatch.setattr("conversations.providers.catalogue._fetch_at", {})
-    server.models_status = 500
+    server.models_status = status
     await providers.refresh()
     assert ids() == ["openai:default", "echo:echo"]
     monkeypatch.setattr("conversations.providers.catalogue._fetch_at", {})
@@ -133,6 +136,24 @@ async def test_a_strange_list_is_no_list(
     await providers.refresh()
     assert providers.choice("openai:any") is not None
     assert ids()[-1] == "echo:echo"
+
+
+async def test_a_server_process_keeps_the_lists_fresh(
+    settings: Any, server: ProviderServer
+) -> None:
+    settings.OPENAI_BASE_URL = server.openai_url
+    providers.refresh_in_background()
+    async with asyncio.timeout(10):
+        while "openai:default" not in ids():
+            await asyncio.sleep(0.01)
+
+
+def test_no_thread_runs_where_nothing_is_to_be_fetched(settings: Any) -> None:
+    settings.OPENAI_API_KEY = "k"
+    settings.OPENAI_MODELS = ["gpt-5"]
+    before = threading.active_count()
+    providers.refresh_in_background()
+    assert threading.active_count() == before
 
 
 def test_the_demo_model_is_offered_before_echo(settings: Any) -> None:
