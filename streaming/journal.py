@@ -193,7 +193,9 @@ class Journal:
         self._writers: dict[UUID, Writer] = {}
         # Writers with text or an end to commit; a dict, so that they keep their order.
         self._dirty: dict[Writer, None] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        # When the timer is due; uvloop's handle of a time that is now cannot say.
+        self._due = 0.0
         self._in_flight = False
         self._last_tick = 0.0
         self._next_beat = self._next_check = 0.0
@@ -245,9 +247,10 @@ class Journal:
             return
         when = self._loop.time() + delay
         if self._timer is not None:
-            if self._timer.when() <= when:
+            if self._due <= when:
                 return
             self._timer.cancel()
+        self._due = when
         self._timer = self._loop.call_at(when, self._tick)
 
     def _tick(self) -> None:
