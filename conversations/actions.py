@@ -149,12 +149,13 @@ def _ask(conversation: Conversation, content: str) -> Message:
 
 
 def _answer(conversation: Conversation, prompt: Message | None, version: int) -> Message:
+    model = conversation.model or providers.default_model_id()
     answer = Message.objects.create(
         conversation=conversation,
         parent=prompt,
         role=Role.ASSISTANT,
-        stream=streams.create(GENERATOR, owner=conversation.owner),
-        model=conversation.model or providers.default_model_id(),
+        stream=streams.create(GENERATOR, {"model": model}, owner=conversation.owner),
+        model=model,
         version=version,
     )
     conversation.leaf = answer

@@ -137,10 +137,9 @@ def may_stop(user: Any, stream: Stream) -> bool:
 
 
 def carries_on(stream: Stream) -> bool:
-    """Whether the answer's provider can go on after text that is already stored."""
-    model = Message.objects.filter(stream=stream.pk).values_list("model", flat=True).first()
+    """Whether the answer's provider can go on after text that is already stored; no query."""
     try:
-        provider, _name = providers.provider_for(model or "")
+        provider, _name = providers.provider_for(stream.params["model"])
     except ProviderError:
         return False
     return provider.carries_on

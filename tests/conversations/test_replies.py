@@ -164,6 +164,7 @@ def test_a_model_that_is_gone_ends_the_answer_with_a_sentence(sent):
     with pytest.raises(StreamFailed) as failure:
         generate(sent.answer.stream)
     assert failure.value.reason == EndReason.NO_MODEL
+    sent.answer.stream.params["model"] = "gone:model"
     assert not replies.carries_on(sent.answer.stream)
 
 
