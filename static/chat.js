@@ -178,6 +178,13 @@ function watchScroller() {
   growth.observe($("#messages"));
 }
 
+// --- For screen readers: silent while text streams in, told once when it ended
+
+document.addEventListener("streaming:ended", (event) => {
+  if (event.detail.status === "done") $("#announcer").textContent = $("#announcer").dataset.done;
+});
+document.addEventListener("htmx:beforeRequest", () => ($("#announcer").textContent = ""));
+
 // --- Copy: an answer with its formatting, a code block as it is
 
 function rich(element) {
@@ -262,9 +269,14 @@ let knownTextarea = null;
 function settle() {
   const textarea = composerText();
   if (textarea && textarea !== knownTextarea) {
-    knownTextarea = textarea;
     restoreDraft(textarea);
     fit(textarea);
+    // Another part was put in: the reader goes on writing. A phone's keyboard stays down.
+    if (knownTextarea && matchMedia("(hover: hover)").matches) {
+      textarea.focus({ preventScroll: true });
+      textarea.setSelectionRange(textarea.value.length, textarea.value.length);
+    }
+    knownTextarea = textarea;
   }
   watchScroller();
   markCurrent();

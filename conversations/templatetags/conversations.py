@@ -11,6 +11,7 @@ from django.utils.html import format_html
 from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString, mark_safe
 
+from .. import providers
 from ..sidebar import short_age
 
 register = template.Library()
@@ -39,6 +40,13 @@ def markdown(text: str) -> SafeString:
 def _rendered(text: str) -> str:
     renderer: Any = import_string("conversations.markdown.renderer")
     return renderer.render(text)
+
+
+@register.filter
+def model_label(model_id: str) -> str:
+    """What people call the model `model_id`, also when it is no longer offered."""
+    choice = providers.choice(model_id)
+    return choice.label if choice else model_id.partition(":")[2]
 
 
 @register.filter
