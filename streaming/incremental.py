@@ -91,40 +91,40 @@ class _OpenVerbatim:
         self._verbatim = verbatim
         self._head, end, foot = empty_html.rpartition("</code>")
         self._foot = end + foot
+        # All but the first line of it is shown.
         self._source = [first_line]
-        self._shown: list[str] = []
-        # The last, incomplete line: all of it, and how much of it is shown.
-        self._line = ""
-        self._line_shown = 0
+        # The beginning of the last line while it may still close the block.
+        self._held = ""
+        # The last line is incomplete, but certainly shown.
+        self._is_within_line = False
 
     @property
     def source(self) -> str:
-        return "".join(self._source) + self._line
+        return "".join(self._source) + self._held
 
     @property
     def html(self) -> str:
-        return self._head + "".join(self._shown) + self._foot
+        return self._head + escape("".join(self._source[1:]), quote=False) + self._foot
 
     def feed(self, text: str) -> tuple[str, str | None]:
         """Take `text` in; return the HTML to append, and what follows the block if it closed."""
-        start, shown, added = 0, self._line_shown, []
+        start, added = 0, []
         while newline := text.find("\n", start) + 1:
-            line = self._line + text[start:newline]
+            line, self._held = self._held + text[start:newline], ""
             start = newline
             self._source.append(line)
-            self._line = ""
-            if self._verbatim.closing.fullmatch(line, 0, len(line) - 1):
+            closes = self._verbatim.closing.fullmatch(line, 0, len(line) - 1)
+            if closes and not self._is_within_line:
                 return "", text[start:]
-            added.append(line[shown:])
-            shown = 0
-        self._line += text[start:]
-        if self._line and not self._verbatim.undecided.fullmatch(self._line):
-            added.append(self._line[shown:])
-            shown = len(self._line)
-        self._line_shown = shown
-        html = escape("".join(added), quote=False)
-        self._shown.append(html)
-        return html, None
+            added.append(line)
+            self._is_within_line = False
+        self._held += text[start:]
+        if self._is_within_line or not self._verbatim.undecided.fullmatch(self._held):
+            self._is_within_line = True
+            self._source.append(self._held)
+            added.append(self._held)
+            self._held = ""
+        return escape("".join(added), quote=False), None
 
 
 class IncrementalDocument:
