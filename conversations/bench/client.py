@@ -215,12 +215,7 @@ class Guest:
             + self.tokens * (len(self.tabs) - len(shown)),
             "doubled": sum(doubled for _, doubled, _ in counts),
             "reordered": sum(reordered for _, _, reordered in counts),
-            "errors": [error for one in shown for error in one.errors]
-            + [
-                f"the answer ended as {one.status or 'nothing'}"
-                for one in shown
-                if one.status != "done"
-            ],
+            "errors": [error for one in shown for error in one.errors],
             "bodies": [(one.stream, plain_text(one.html())) for one in shown],
         }
 

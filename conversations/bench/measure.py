@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,19 +99,27 @@ def summary(site: Site, load: Load, result: dict[str, Any]) -> dict[str, Any]:
         "lost": sum(one["lost"] for one in guests),
         "doubled": sum(one["doubled"] for one in guests),
         "reordered": sum(one["reordered"] for one in guests),
-        "errors": result["errors"] + differences(site, guests),
+        "errors": counted(result["errors"] + differences(site, guests)),
     }
 
 
 def differences(site: Site, guests: list[dict[str, Any]]) -> list[str]:
-    """Tabs whose answer is not the stored one, rendered in one go."""
+    """What is wrong in each tab: an end that is not `done`, or not the stored text in one go."""
     renderer = get_generator(GENERATOR).renderer
-    return [
-        f"a tab of stream {stream} does not show the stored text"
-        for guest in guests
-        for stream, words in guest["bodies"]
-        if words != plain_text(renderer.render(site.stored_text(stream)))
-    ]
+    found = []
+    for guest in guests:
+        for stream, words in guest["bodies"]:
+            text, ended = site.stored(stream)
+            if not ended.startswith("done"):
+                found.append(f"the answer ended as {ended}")
+            if words != plain_text(renderer.render(text)):
+                found.append("a tab does not show the stored text")
+    return found
+
+
+def counted(sentences: Sequence[str]) -> list[str]:
+    """Each different sentence once, with how often it was said."""
+    return [f"{number} x {sentence}" for sentence, number in Counter(sentences).items()]
 
 
 def percentiles(values: Sequence[float]) -> dict[str, float | None]:

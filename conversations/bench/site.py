@@ -94,12 +94,15 @@ class Site:
         """The end of the server's log."""
         return self.log.read_text(errors="replace")[-2000:].strip()
 
-    def stored_text(self, stream: str) -> str:
-        """The text that the database holds of a stream."""
+    def stored(self, stream: str) -> tuple[str, str]:
+        """The text that the database holds of a stream, and how it says that the stream ended."""
+        chunks = "SELECT text FROM streaming_chunk WHERE stream_id = ? ORDER BY start"
+        end = "SELECT status, end_reason, end_detail FROM streaming_stream WHERE id = ?"
+        key = [UUID(stream).hex]
         connection = sqlite3.connect(self.database)
         try:
-            query = "SELECT text FROM streaming_chunk WHERE stream_id = ? ORDER BY start"
-            return "".join(text for (text,) in connection.execute(query, [UUID(stream).hex]))
+            text = "".join(text for (text,) in connection.execute(chunks, key))
+            return text, " ".join(filter(None, connection.execute(end, key).fetchone()))
         finally:
             connection.close()
 
