@@ -103,6 +103,7 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (event.target.id !== "composer") return;
   sent = composerText().value;
   say("");
+  $("#announcer").textContent = "";
 });
 
 // An example's prompt was sent, not the text; and more may have been typed in the meantime.
@@ -183,7 +184,6 @@ function watchScroller() {
 document.addEventListener("streaming:ended", (event) => {
   if (event.detail.status === "done") $("#announcer").textContent = $("#announcer").dataset.done;
 });
-document.addEventListener("htmx:beforeRequest", () => ($("#announcer").textContent = ""));
 
 // --- Copy: an answer with its formatting, a code block as it is
 
