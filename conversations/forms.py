@@ -16,7 +16,7 @@ class MessageField(forms.CharField):
     widget = forms.Textarea
 
     def to_python(self, value: Any) -> str:
-        text = super().to_python(value)
+        text = super().to_python(value) or ""
         return text.replace("\r\n", "\n").replace("\r", "\n")
 
     def validate(self, value: str) -> None:
@@ -44,7 +44,7 @@ class KeyForm(forms.Form):
     @property
     def sentence(self) -> str:
         """The first error, as one sentence; empty when there is none."""
-        return next((error for errors in self.errors.values() for error in errors), "")
+        return next((str(error) for errors in self.errors.values() for error in errors), "")
 
     @property
     def fresh_key(self) -> uuid.UUID:
