@@ -64,7 +64,7 @@ async def generate(
         assert choice is not None  # the registry gave its provider
         request, left_out = _request(plan, name, choice, committed)
         usage: Usage | None = None
-        async with aclosing(provider.stream(request)) as events:  # type: ignore[type-var]
+        async with aclosing(provider.stream(request)) as events:
             async for event in events:
                 match event:
                     case Text():

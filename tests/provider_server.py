@@ -65,8 +65,8 @@ class Script:
     reasoning: str = ""
     reasoning_field: str = "reasoning_content"
     finish: str = "stop"
-    # After the finish reason: nothing more, and the connection stays open.
-    hold_open: bool = False
+    # The connection stays open, with comments, after "finish" (the reason) or "done" (everything).
+    hold_open: str = ""
     # The form of the events.
     line_end: str = "\n"
     bom: bool = False
@@ -110,6 +110,8 @@ class ProviderServer:
         self.stats = Stats()
         # (headers, body) of each request for an answer, oldest first.
         self.seen: list[tuple[dict[str, str], dict[str, Any]]] = []
+        # Ports of the clients: one for each connection.
+        self.clients: list[int] = []
         self.models: list[dict[str, Any]] = [{"id": "default"}]
         self.models_status = 200
         self.changed = asyncio.Condition()
@@ -164,6 +166,8 @@ class ProviderServer:
     async def _serve(self, request: web.Request, events: Any) -> web.StreamResponse:
         body = await request.json()
         self.seen.append((dict(request.headers), body))
+        assert request.transport is not None
+        self.clients.append(request.transport.get_extra_info("peername")[1])
         await self._count(requests=1, open=1)
         try:
             response = await self._answer(request, body, events)
@@ -226,8 +230,9 @@ class ProviderServer:
                     cut(request, script.cut)
                     return
             await write(response, event, script.split)
-        if script.hold_open:
-            await asyncio.Event().wait()
+        while script.hold_open:
+            await response.write(b": still here\n\n")
+            await asyncio.sleep(0.05)
 
 
 async def write(response: web.StreamResponse, event: str, split: int) -> None:
@@ -290,7 +295,7 @@ def openai_events(script: Script, body: dict[str, Any]) -> Iterator[tuple[int, b
         yield number, True, faulty(script, number) or chunk({"content": piece})
     if script.finish:
         yield number + 1, False, chunk({}, script.finish)
-    if script.hold_open:
+    if script.hold_open == "finish":
         return
     if body.get("stream_options", {}).get("include_usage"):
         usage = {"prompt_tokens": 7, "completion_tokens": number + 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from .base import ChatRequest, Event, Reasoning, Text, Usage
@@ -29,7 +29,7 @@ class Anthropic:
         self._key = key
         self._answer_tokens = answer_tokens
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[Event]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         call = Call(
             provider="anthropic",
             url=f"{self._base_url}/v1/messages",

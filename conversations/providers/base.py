@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
@@ -85,7 +85,7 @@ class Provider(Protocol):
     # Whether `stream` goes on after `ChatRequest.prefix` as if it had not been cut.
     carries_on: bool
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[Event]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         """Answer `request`. Closing the iterator closes the provider's connection.
 
         Raises ProviderError.

@@ -97,9 +97,9 @@ class Decoder:
         found: list[Event] = []
         try:
             for name, data in events:
-                self._add(name, data, found)
                 if self.complete:
                     break
+                self._add(name, data, found)
         except ProviderError as error:
             self.error = error
         except (AttributeError, TypeError, KeyError, IndexError, ValueError):

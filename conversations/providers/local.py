@@ -23,12 +23,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from dataclasses import asdict, dataclass, replace
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -145,7 +146,7 @@ class LocalServer:
         )
         self._process = process
         try:
-            config = {"weights": str(weights()), "name": NAME, "key": key}
+            config: dict[str, Any] = {"weights": str(weights()), "name": NAME, "key": key}
             config |= {"context": CONTEXT_TOKENS, "slots": SLOTS}
             url = _first_answer(process, json.dumps(config).encode() + b"\n")
             endpoint = Endpoint(url, key)
@@ -217,7 +218,7 @@ class Local:
     # llama.cpp writes on where a final assistant message ends, and streams what is new only.
     carries_on = True
 
-    async def stream(self, request: ChatRequest) -> AsyncIterator[Event]:
+    async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         from .openai import OpenAI
 
         loop = asyncio.get_running_loop()

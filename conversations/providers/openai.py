@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 from .base import ChatRequest, Event, Reasoning, Usage
@@ -35,9 +35,9 @@ class OpenAI:
         self._name = name
         self._base_url = base_url.rstrip("/")
         self._key = key
-        self._extra = extra or {}
+        self._extra = dict(extra or {})
 
-    def stream(self, request: ChatRequest) -> AsyncIterator[Event]:
+    def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         call = Call(
             provider=self._name,
             url=f"{self._base_url}/chat/completions",

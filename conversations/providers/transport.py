@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ RETRIES = 2
 RETRY_AFTER_MAX_SECONDS = 30
 # A provider that has said its last word may still send its usage, but not for long.
 TRAILER_SECONDS = 2.0
+# After everything: the end of the HTTP answer, so that its connection can serve the next one.
+LAST_BYTE_SECONDS = 0.1
 ERROR_BODY_MAX_BYTES = 64 * 1024
 MODEL_LIST_MAX_BYTES = 4 * 1024 * 1024
 # A larger piece is handed on in parts, so that the log can slow us down in between.
@@ -105,7 +107,7 @@ async def _keep_session(
         await opened.close()
 
 
-async def converse(call: Call, decoder: Decoder) -> AsyncIterator[Event]:
+async def converse(call: Call, decoder: Decoder) -> AsyncGenerator[Event, None]:
     """Send `call` and yield what `decoder` makes of the answer, `Finished` last.
 
     Tries again before the first text only. Leaving the iterator closes the connection.
@@ -113,42 +115,30 @@ async def converse(call: Call, decoder: Decoder) -> AsyncIterator[Event]:
     """
     limits = Limits.from_settings()
     began = asyncio.get_running_loop().time()
+    parser = EventParser()
     try:
         response = await _open(call, limits, began)
         watch = Watch(response, limits, began)
         try:
-            async for event in _answer(response, watch, decoder):
+            while data := await _read(response, watch, decoder):
+                events = _pieces(decoder.decode(parser.feed(data)))
+                watch.after(events, decoder)
+                for event in events:
+                    yield event
+                if decoder.error is not None:
+                    raise decoder.error
+            for event in _pieces(decoder.finish()):
                 yield event
+            if decoder.reason is None:
+                raise cut()
+            yield Finished(decoder.reason)
         finally:
             watch.cancel()
-            # After a complete answer this does nothing: its connection went back to the pool.
+            # After an answer read to its last byte this does nothing: the connection is reused.
             response.close()
     except ProviderError as error:
         logger.warning("%s: answer ended with %s", call.provider, error.code)
         raise
-
-
-async def _answer(
-    response: aiohttp.ClientResponse, watch: Watch, decoder: Decoder
-) -> AsyncIterator[Event]:
-    parser = EventParser()
-    while not decoder.complete:
-        data = await _read(response, watch, decoder)
-        if not data:
-            break
-        for event in _pieces(decoder.decode(parser.feed(data))):
-            watch.start()
-            yield event
-        if decoder.error is not None:
-            raise decoder.error
-        if decoder.reason is not None:
-            watch.expect_end()
-    for event in _pieces(decoder.finish()):
-        yield event
-    if decoder.reason is None:
-        raise cut()
-    response.release()
-    yield Finished(decoder.reason)
 
 
 async def fetch_json(url: str, headers: dict[str, str]) -> Any:
@@ -179,7 +169,10 @@ class Watch:
         self._response = response
         self._limits = limits
         self._began = began
+        # Seconds of the present deadline, None before the first token; and when it came to count.
         self._seconds: float | None = None
+        self._since = began
+        self._ending = False
         self._handle: asyncio.Handle = self._loop.call_soon(self._look)
         # When the last read ended, or the one under way began.
         self.read_at = began
@@ -187,29 +180,35 @@ class Watch:
         self.reading = False
         self.error: ProviderError | None = None
 
-    def start(self) -> None:
-        """The first token is here: from now on silence between two reads counts."""
-        if self._seconds is None:
-            self._expect(self._limits.idle)
-
-    def expect_end(self) -> None:
-        """The last word is here: only the usage may follow."""
-        if self._seconds != TRAILER_SECONDS:
+    def after(self, events: list[Event], decoder: Decoder) -> None:
+        """Choose the next deadline by what the last read brought."""
+        self._ending = decoder.reason is not None
+        if decoder.complete:
+            self._expect(LAST_BYTE_SECONDS)
+        elif decoder.reason is not None:
             self._expect(TRAILER_SECONDS)
+        elif events:
+            # The first token is here: from now on silence between two reads counts.
+            self._expect(self._limits.idle)
 
     def cancel(self) -> None:
         self._handle.cancel()
 
     def _expect(self, seconds: float) -> None:
-        self._seconds = seconds
-        self._handle.cancel()
-        self._look()
+        if seconds != self._seconds:
+            self._seconds = seconds
+            self._since = self._loop.time()
+            self._handle.cancel()
+            self._look()
 
     def _look(self) -> None:
         now = self._loop.time()
         total = self._began + self._limits.total
         if self._seconds is None:
             due, error = self._began + self._limits.first_token, _silent()
+        elif self._ending:
+            # Counted from the last word: comments that still come do not make it longer.
+            due, error = self._since + self._seconds, cut()
         else:
             due, error = (self.read_at if self.reading else now) + self._seconds, _silent()
         if total < due:

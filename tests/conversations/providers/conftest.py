@@ -83,7 +83,7 @@ def ask() -> Ask:
         answer = Answer()
         request = ChatRequest(model, [Turn("user", message)], **fields)
         try:
-            async with aclosing(provider.stream(request)) as events:  # type: ignore[type-var]
+            async with aclosing(provider.stream(request)) as events:
                 async for event in events:
                     assert answer.finished is None, "nothing follows the end"
                     match event:

@@ -403,11 +403,10 @@ async def test_a_prefix_goes_to_servers_that_carry_on_only(server: ProviderServe
 async def test_one_connection_serves_one_answer_after_the_other(
     provider: Provider, server: ProviderServer, ask
 ) -> None:
-    from conversations.providers.transport import session
-
-    for _ in range(3):
+    for _ in range(5):
         await ask(provider)
-    assert (await session()) is (await session())
+    assert len(set(server.clients)) == 1
+    assert server.stats.left == 0
 
 
 # --- what is understood
@@ -433,10 +432,11 @@ async def test_anthropic_says_why_it_ended(
     assert (await ask(providers["anthropic"])).finished == reason
 
 
+@pytest.mark.parametrize("after", ["finish", "done"])
 async def test_a_server_that_never_closes_after_its_last_word_has_ended(
-    providers: dict[str, Provider], server: ProviderServer, ask
+    providers: dict[str, Provider], server: ProviderServer, ask, after: str
 ) -> None:
-    server.scripts["default"] = Script(hold_open=True)
+    server.scripts["default"] = Script(hold_open=after)
     async with asyncio.timeout(4):
         answer = await ask(providers["openai"])
     assert (answer.text, answer.finished) == (Script().answer, "stop")
