@@ -41,7 +41,9 @@ def test_it_appends_many_streams_in_one_statement_each_way(django_assert_num_que
     streams = [claimed() for _ in range(50)]
     # Savepoint in and out (the test's own transaction is around), one update, one insert.
     with django_assert_num_queries(4):
-        outcomes = append([Append(stream.pk, 1, 0, f"text {n}") for n, stream in enumerate(streams)])
+        outcomes = append(
+            [Append(stream.pk, 1, 0, f"text {n}") for n, stream in enumerate(streams)]
+        )
     assert set(outcomes.values()) == {Outcome.ACCEPTED}
     assert [text_of(stream) for stream in streams] == [f"text {n}" for n in range(50)]
 

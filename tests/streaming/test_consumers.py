@@ -216,9 +216,7 @@ async def test_the_sockets_of_one_user_can_be_closed(generator: Tap, owner, stra
     "message",
     [" ", "[]", "no json", '{"type": "send"}', '{"type": "follow", "stream": "x"}', "{}"],
 )
-async def test_what_is_no_message_closes_the_socket(
-    generator: Tap, owner, message: str
-) -> None:
+async def test_what_is_no_message_closes_the_socket(generator: Tap, owner, message: str) -> None:
     page = await Page.open(owner)
     await page.communicator.send_to(text_data=message)
     assert (await page.frame()) == {"t": "close", "code": 4400}

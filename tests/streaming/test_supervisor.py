@@ -60,9 +60,7 @@ async def test_text_is_committed_while_the_generator_runs() -> None:
         (RuntimeError("secret"), EndReason.FAILED, str(EndReason.FAILED.label)),
     ],
 )
-async def test_a_failure_keeps_the_text(
-    failure: Exception, reason: str, sentence: str
-) -> None:
+async def test_a_failure_keeps_the_text(failure: Exception, reason: str, sentence: str) -> None:
     async with running_supervisor(), tap() as generator:
         stream = await create("tests.tap")
         generator.say("partial", failure)
