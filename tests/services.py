@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -190,9 +190,10 @@ class Server:
     Port, database and log stay the same over starts.
     """
 
-    def __init__(self, folder: Path, env: Mapping[str, str]) -> None:
+    def __init__(self, folder: Path, env: Mapping[str, str], arguments: Sequence[str] = ()) -> None:
         self.folder = folder
         self.env = env
+        self.arguments = arguments
         self.port = free_port()
         self.log = folder / "server.log"
         self.process: subprocess.Popen[bytes]
@@ -209,7 +210,7 @@ class Server:
         """Start and wait until a page is answered, with whatever status."""
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "manage.py", "serve", "--port", str(self.port)],
+                [sys.executable, "manage.py", "serve", "--port", str(self.port), *self.arguments],
                 cwd=ROOT,
                 env=self.env,
                 stdout=log,
@@ -253,7 +254,9 @@ class Server:
 
 
 @contextmanager
-def running_server(folder: Path, env: Mapping[str, str] | None = None) -> Iterator[Server]:
+def running_server(
+    folder: Path, env: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+) -> Iterator[Server]:
     """A started `Server` whose files are in `folder`; `env` are its settings.
 
     Without a DATABASE_URL of its own it gets a migrated SQLite file. When the body of the `with`
@@ -265,7 +268,7 @@ def running_server(folder: Path, env: Mapping[str, str] | None = None) -> Iterat
         manage(settings, "migrate", "--verbosity=0")
     else:
         shutil.copy(template / "db.sqlite3", folder)
-    server = Server(folder, settings)
+    server = Server(folder, settings, arguments)
     try:
         server.start()
         yield server

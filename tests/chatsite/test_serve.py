@@ -67,6 +67,28 @@ def test_a_host_of_another_machine_is_refused_too(tmp_path):
     assert "Cannot listen on 192.0.2.1:8000" in done.stderr
 
 
+def test_others_reach_it_by_the_machines_names_and_no_others(tmp_path):
+    with running_server(tmp_path, arguments=["--host", "0.0.0.0"]) as server:
+        assert f"Serving on http://{socket.gethostname()}:{server.port}/" in server.output()
+        assert status_for(server, socket.gethostname()) != 400
+        assert status_for(server, "evil.example") == 400
+
+
+def test_allowed_hosts_wins_over_the_machines_names(tmp_path):
+    env = {"ALLOWED_HOSTS": "chat.example.com,127.0.0.1"}
+    with running_server(tmp_path, env=env, arguments=["--host", "0.0.0.0"]) as server:
+        assert status_for(server, "chat.example.com") != 400
+        assert status_for(server, socket.gethostname()) == 400
+
+
+def status_for(server, host: str) -> int:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
+    connection.request("GET", "/accounts/sign-in/", headers={"Host": f"{host}:{server.port}"})
+    status = connection.getresponse().status
+    connection.close()
+    return status
+
+
 def serve(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
     env = site_env(site_template() / "db.sqlite3", site_template() / "static")
     return subprocess.run(

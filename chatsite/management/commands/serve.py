@@ -24,6 +24,7 @@ logger = logging.getLogger(__name__)
 
 INTERRUPT_DRAIN_SECONDS = 2
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
+EVERYWHERE = ("0.0.0.0", "::")
 
 
 class Command(BaseCommand):
@@ -123,7 +124,6 @@ def allow_own_names(host: str) -> None:
     if "ALLOWED_HOSTS" in os.environ:
         return
     names = {host, socket.gethostname(), socket.getfqdn()} | own_addresses()
-    names -= {"0.0.0.0", "::"}
     settings.ALLOWED_HOSTS = sorted({*settings.ALLOWED_HOSTS, *map(url_host, names)})
 
 
@@ -184,4 +184,7 @@ def install_reactor() -> None:
 
 
 def url_host(host: str) -> str:
+    """`host` as it stands in a URL; for "all addresses" this machine's name."""
+    if host in EVERYWHERE:
+        return socket.gethostname()
     return f"[{host}]" if ":" in host else host
