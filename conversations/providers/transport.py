@@ -182,21 +182,18 @@ class Watch:
 
     def after(self, events: list[Event], decoder: Decoder) -> None:
         """Choose the next deadline by what the last read brought."""
-        self._ending = decoder.reason is not None
-        if decoder.complete:
-            self._expect(LAST_BYTE_SECONDS)
-        elif decoder.reason is not None:
-            self._expect(TRAILER_SECONDS)
+        if decoder.reason is not None:
+            self._expect(LAST_BYTE_SECONDS if decoder.complete else TRAILER_SECONDS, ending=True)
         elif events:
             # The first token is here: from now on silence between two reads counts.
-            self._expect(self._limits.idle)
+            self._expect(self._limits.idle, ending=False)
 
     def cancel(self) -> None:
         self._handle.cancel()
 
-    def _expect(self, seconds: float) -> None:
-        if seconds != self._seconds:
-            self._seconds = seconds
+    def _expect(self, seconds: float, *, ending: bool) -> None:
+        if (seconds, ending) != (self._seconds, self._ending):
+            self._seconds, self._ending = seconds, ending
             self._since = self._loop.time()
             self._handle.cancel()
             self._look()
