@@ -27,5 +27,3 @@ STORAGES["staticfiles"] = {  # noqa: F405
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ECHO_DELAY_SECONDS = 0
-# Static files are looked up when they are asked for; nothing was collected.
-SERVESTATIC_AUTOREFRESH = True
