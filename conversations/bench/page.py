@@ -11,6 +11,7 @@ from typing import Any
 from .texts import MARK, clock, milliseconds_since
 
 FRAGMENT = re.compile(r'<div hx-swap-oob="([a-zA-Z]+):([^"]+)">')
+BEGUN_MARK = re.compile(r"m\d{0,6}(?:t\d{0,8})?\Z")
 DIV_END = len("</div>")
 
 
@@ -119,7 +120,10 @@ class Shown:
         elif (how, target) == ("beforeend", "open code"):
             before, end, after = self.open.rpartition("</code>")
             self.open = before + content + end + after
-            self.open_marks += self._look(content, self.closed_marks + self.open_marks)
+            # A mark may begin at the end of what stands there.
+            begun = BEGUN_MARK.search(before[-20:])
+            rest = (begun[0] if begun and not MARK.fullmatch(begun[0]) else "") + content
+            self.open_marks += self._look(rest, self.closed_marks + self.open_marks)
         elif target != "foot":
             self.errors.append(f"an unknown fragment: {how} {target}")
 
