@@ -112,9 +112,7 @@ class Stream(models.Model):
             # The sweeper's round over open streams, and the admin's filter by state.
             models.Index(fields=["status", "created_at"], name="stream_status_created"),
             # The sweeper's retry of on_end hooks.
-            models.Index(
-                fields=["id"], condition=Q(hook_pending=True), name="stream_hook_pending"
-            ),
+            models.Index(fields=["id"], condition=Q(hook_pending=True), name="stream_hook_pending"),
         ]
         constraints = [
             models.CheckConstraint(
