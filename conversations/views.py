@@ -30,6 +30,7 @@ from .sidebar import PAGE_CONVERSATIONS, sidebar_of
 PAGE_MESSAGES = 100
 MAX_SIDEBAR = 5_000
 RETRY_AFTER_SECONDS = 2
+DEMO_PROVIDERS = ("echo:", "local:")
 # (title, prompt) of the buttons under the first composer.
 EXAMPLES = (
     (gettext_lazy("Explain why the sky is blue"), gettext_lazy("Explain why the sky is blue.")),
@@ -139,7 +140,7 @@ def message_create(request: HtmxRequest, pk: UUID) -> HttpResponse:
     sent, status = _submit(form, send)
     if sent is None:
         return _refusal(request, form, status, _chat_page, conversation)
-    return _acted(request, conversation)
+    return _acted(request, conversation, form=MessageForm())
 
 
 @private
@@ -176,7 +177,7 @@ def conversation_model(request: HtmxRequest, pk: UUID) -> HttpResponse:
         return redirect(conversation)
     error = next((str(error) for errors in form.errors.values() for error in errors), "")
     context = _model_context(conversation) | {"conversation": conversation, "model_error": error}
-    return render(request, "conversations/_chat_head.html", context, status=status)
+    return render(request, "conversations/_model_chosen.html", context, status=status)
 
 
 # --- Their parts
@@ -242,20 +243,31 @@ def _refusal(
     return response
 
 
-def _acted(request: HtmxRequest, conversation: Conversation) -> HttpResponse:
+def _acted(
+    request: HtmxRequest, conversation: Conversation, form: MessageForm | None = None
+) -> HttpResponse:
     """What the page lacks now; without htmx the page itself."""
     if not request.htmx:
         return redirect(conversation)
-    return _changes(request, _conversation(request, conversation.pk), ShownForm(request.POST))
+    newest = _conversation(request, conversation.pk)
+    return _changes(request, newest, ShownForm(request.POST), form)
 
 
-def _changes(request: HtmxRequest, conversation: Conversation, shown: ShownForm) -> HttpResponse:
+def _changes(
+    request: HtmxRequest,
+    conversation: Conversation,
+    shown: ShownForm,
+    form: MessageForm | None = None,
+) -> HttpResponse:
+    """`form` brings the composer's next key. Nothing else may: a form whose answer was lost must
+    be sent again with its own key, or the message would be stored twice.
+    """
     if not shown.is_valid():
         return HttpResponse(_("`version` and `leaf` must be whole numbers."), status=400)
     changes = changes_since(
         conversation, version=shown.cleaned_data["version"], leaf_id=shown.cleaned_data["leaf"]
     )
-    context = {"conversation": conversation, "changes": changes, "form": MessageForm()}
+    context = {"conversation": conversation, "changes": changes, "form": form}
     return render(request, "conversations/_changes.html", context | _state_context(conversation))
 
 
@@ -297,11 +309,12 @@ def _model_context(conversation: Conversation | None) -> dict[str, Any]:
     """The models to choose from; `model` is None when the conversation's own is gone."""
     default = providers.choice(providers.default_model_id())
     wanted = conversation.model if conversation else ""
+    model = providers.choice(wanted) if wanted else default
     return {
         "models": providers.models(),
         "default_model": default,
-        "model": providers.choice(wanted) if wanted else default,
-        "is_demo": default is None or default.id.partition(":")[0] in ("echo", "local"),
+        "model": model,
+        "is_demo": model is not None and model.id.startswith(DEMO_PROVIDERS),
     }
 
 

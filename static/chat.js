@@ -127,9 +127,9 @@ document.addEventListener("htmx:beforeOnLoad", (event) => {
 
 const SENTENCES = {
   0: "The server cannot be reached. Your text is kept; send it again in a moment.",
+  400: "The server could not read this; it may be too long. Your text is kept.",
   403: "This page is out of date. Reload it; your text is kept.",
   404: "This chat is no longer there.",
-  413: "The text is too large for the server.",
 };
 
 function onFailure(event) {

@@ -292,6 +292,17 @@ def test_a_message_by_htmx_brings_what_the_page_lacks(client_of, owner, sent):
     assert f"leaf={answer.pk}" in html
 
 
+def test_only_an_accepted_message_brings_the_composer_another_key(client_of, owner, sent):
+    finish(sent.answer, "One")
+    shown = {"version": 0, "leaf": sent.answer.pk}
+    client = client_of(owner)
+    changes = reverse("conversations:conversation-changes", args=[sent.conversation.pk])
+    assert "composer-status" not in client.get(changes, shown, headers=HTMX).content.decode()
+    retry = reverse("conversations:message-retry", args=[sent.answer.pk])
+    html = client.post(retry, shown | {"key": uuid4()}, headers=HTMX).content.decode()
+    assert "composer-status" not in html
+
+
 def test_a_message_while_an_answer_runs_is_refused_with_its_text(client_of, owner, sent):
     form = {"content": "My next words", "key": uuid4()}
     for headers in ({}, HTMX):
@@ -392,6 +403,10 @@ def test_a_chat_whose_model_is_gone_says_so_and_offers_the_default(client_of, ow
     html = client_of(owner).get(sent.conversation.get_absolute_url()).content.decode()
     assert "The model gone:model is no longer available." in html
     assert "Use Echo" in html
+    url = reverse("conversations:conversation-model", args=[sent.conversation.pk])
+    html = client_of(owner).post(url, {"model": "echo:echo"}, headers=HTMX).content.decode()
+    assert 'id="model-gone"' in html
+    assert "no longer available" not in html
 
 
 # --- What an open page fetches
