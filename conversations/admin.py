@@ -104,7 +104,7 @@ class ConversationAdmin(ReadOnlyAdmin):
     def message_count(self, conversation: Conversation) -> int:
         return conversation.message_count  # type: ignore[attr-defined]
 
-    def render_change_form(  # type: ignore[override]
+    def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         # Called after the permission was checked; `original` is the conversation.

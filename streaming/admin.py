@@ -184,7 +184,7 @@ class StreamAdmin(ReadOnlyAdmin):
 
     def has_stop_permission(self, request: HttpRequest) -> bool:
         """Whether this person may stop other people's streams: who holds the change permission."""
-        return request.user.has_perm("streaming.change_stream")  # type: ignore[union-attr]
+        return request.user.has_perm("streaming.change_stream")
 
     @admin.action(description=_("Stop the selected streams"), permissions=["stop"])
     def stop_streams(self, request: HttpRequest, queryset: QuerySet[Stream]) -> None:
@@ -201,7 +201,7 @@ class StreamAdmin(ReadOnlyAdmin):
             text = ngettext("%d had already ended.", "%d had already ended.", ended)
             self.message_user(request, text % ended, messages.INFO)
 
-    def render_change_form(  # type: ignore[override]
+    def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
     ) -> HttpResponse:
         # Called after the permission was checked; `original` is the stream.
@@ -230,7 +230,7 @@ def chunk_context(stream: Stream) -> dict[str, Any]:
     }
 
 
-def with_times(chunks: list[Chunk], origin: datetime) -> list[tuple[Chunk, int]]:
+def with_times(chunks: Sequence[Chunk], origin: datetime) -> list[tuple[Chunk, int]]:
     """Each chunk with its milliseconds since the writer's start."""
     return [
         (chunk, round((chunk.created_at - origin) / timedelta(milliseconds=1))) for chunk in chunks

@@ -110,10 +110,10 @@ class Sweeper:
                 found.abandoned.append((stream_id, epoch, beat))
         self._seen = seen
         self._last_round = began
-        before = timezone.now() - timedelta(seconds=PENDING_GRACE_SECONDS)
+        grace_over = timezone.now() - timedelta(seconds=PENDING_GRACE_SECONDS)
         found.startable = list(
             Stream.objects.startable()
-            .filter(start_requested_at__lt=before)
+            .filter(start_requested_at__lt=grace_over)
             .exclude(pk__in=own)
             .order_by("start_requested_at")
             .values_list("pk", "owner_id")[:1000]

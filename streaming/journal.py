@@ -362,7 +362,7 @@ class Journal:
         if not self._loop.is_closed():
             self._loop.call_soon_threadsafe(callback, *args)
 
-    def _retry(self, function: Callable[[Iterable], Any], items: list) -> Any:
+    def _retry(self, function: Callable[[list[Any]], Any], items: list) -> Any:
         """Call until the database answers; busy, deadlock and connection errors pass by."""
         delay = 0.05
         while True:

@@ -308,7 +308,7 @@ def _start_with_twisted() -> None:
 
     reactor = sys.modules.get("twisted.internet.reactor")
     if reactor is not None:
-        reactor.callWhenRunning(  # type: ignore[attr-defined]
+        reactor.callWhenRunning(
             lambda: asyncio.ensure_future(start(), loop=asyncio.get_event_loop())
         )
 

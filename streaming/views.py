@@ -15,7 +15,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -58,7 +58,7 @@ READ_HEADERS = "Stream-Next-Offset, Stream-Up-To-Date, Stream-Closed, Stream-Sta
 
 _LINE_END = re.compile("\r\n|\r|\n")
 
-AsyncView = Callable[..., Awaitable[HttpResponseBase]]
+AsyncView = Callable[..., Coroutine[Any, Any, HttpResponseBase]]
 
 
 class Refused(Exception):

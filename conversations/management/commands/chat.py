@@ -150,9 +150,9 @@ def find_person(email: str | None) -> Any:
     """The account of `email`, or this terminal's guest. Raises CommandError."""
     users = get_user_model()._default_manager
     if email is None:
-        return users.guest_of(TERMINAL_GUEST)  # type: ignore[attr-defined]
+        return users.guest_of(TERMINAL_GUEST)
     try:
-        return users.get_by_natural_key(email)  # type: ignore[attr-defined]
+        return users.get_by_natural_key(email)
     except get_user_model().DoesNotExist:
         raise CommandError(f"There is no account with the email address {email}.") from None
 
