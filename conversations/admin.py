@@ -9,6 +9,7 @@ from typing import Any
 from django.contrib import admin
 from django.db.models import Count, QuerySet
 from django.http import HttpRequest, HttpResponse
+from django.utils.html import escape
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext_lazy as _
 
@@ -17,7 +18,7 @@ from streaming.generators import get_generator
 from streaming.reader import text_of
 
 from .actions import GENERATOR
-from .models import Conversation, Message
+from .models import Conversation, Message, Role
 from .paths import messages_of, path_to
 
 # A page shows at most this many of a conversation's newest messages.
@@ -55,7 +56,9 @@ def path_turns(conversation: Conversation) -> tuple[list[Turn], int]:
 
 
 def message_html(message: Message) -> SafeString:
-    """The message as the chat draws it: Markdown to sanitised HTML, an open answer so far."""
+    """The message as the chat draws it: an answer as sanitised HTML, a prompt as it was typed."""
+    if message.role == Role.USER:
+        return escape(message.content)
     text = message.content
     if not text and message.stream:
         text = text_of(message.stream)
@@ -83,6 +86,8 @@ class ConversationAdmin(ReadOnlyAdmin):
     ordering = ("-last_message_at",)
     search_fields = ("title", "owner__email")
     search_help_text = _("A title, or the email address of an owner.")
+    # The chat's page is its owner's alone.
+    view_on_site = False
     change_form_template = "admin/conversations/conversation/change_form.html"
     fieldsets = (
         (None, {"fields": ("id", "title", "owner", "model", "system_prompt", "parameters")}),

@@ -124,7 +124,7 @@ class StreamAdmin(ReadOnlyAdmin):
     actions = ("stop_streams",)
     change_form_template = "admin/streaming/stream/change_form.html"
     fieldsets = (
-        (None, {"fields": ("id", "generator", "owner", "status", "end_reason", "sentence")}),
+        (None, {"fields": ("id", "generator", "owner", "status", "sentence")}),
         (
             _("Timing"),
             {

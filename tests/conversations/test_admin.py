@@ -84,7 +84,7 @@ def test_messages_are_read_as_the_chat_reads_also_while_the_answer_runs(
     office: Client, chat: Conversation
 ) -> None:
     html = office.get(page_of(chat)).text
-    assert "<strong>bread</strong>" in html
+    assert '<div class="stream-rendered">What is **bread**?</div>' in html
     assert "Bread</h1>" in html
     assert "<em>and</em>" in html
     assert "Streaming</a>" in html
