@@ -71,8 +71,9 @@ function mayType(event) {
 function onEnter(event) {
   const form = event.target.form;
   event.preventDefault();
-  const isBusy = form.classList.contains("htmx-request") || $(".stop-form");
-  if (event.target.value.trim() && !isBusy) form.requestSubmit($(".send-button", form));
+  if (!event.target.value.trim() || form.classList.contains("htmx-request")) return;
+  if ($(".stop-form")) say("An answer is still running. Stop it, or wait until it has ended.");
+  else form.requestSubmit($(".send-button", form));
 }
 
 document.addEventListener("keydown", (event) => {
@@ -93,6 +94,7 @@ document.addEventListener("input", (event) => {
   if (event.target.id !== "composer-text") return;
   saveDraft(event.target);
   fit(event.target);
+  say("");
 });
 
 document.addEventListener("submit", (event) => {
@@ -182,6 +184,7 @@ function watchScroller() {
 // --- For screen readers: silent while text streams in, told once when it ended
 
 document.addEventListener("streaming:ended", (event) => {
+  say("");
   if (event.detail.status === "done") $("#announcer").textContent = $("#announcer").dataset.done;
 });
 

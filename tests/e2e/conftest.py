@@ -51,6 +51,8 @@ NETWORK_WORDS = (
     "Response Status Error Code",
     "WebSocket connection",
     "htmx:sendError",
+    "htmx:afterRequest",
+    "htmx:sendAbort",
     "htmx:wsError",
     "[object Event]",
 )

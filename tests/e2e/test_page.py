@@ -1,0 +1,162 @@
+"""What the chat's page does by hand: keys, drafts, scroll, drawer, moving between chats."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.services import Server
+
+from .conftest import count
+from .test_story import ENDED, RUNNING, ask, wait_for_text
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, Page
+
+pytestmark = pytest.mark.e2e
+
+COMPOSER = "#composer-text"
+
+
+def stop(page: Page) -> None:
+    page.press(COMPOSER, "Escape")
+    page.wait_for_selector(".stop-form", state="detached")
+
+
+def scroll_top(page: Page) -> float:
+    return page.evaluate("document.querySelector('.scroller').scrollTop")
+
+
+def test_shift_enter_breaks_the_line_and_what_is_typed_meanwhile_stays(page: Page) -> None:
+    ask(page, model="quick")
+    page.wait_for_selector(ENDED)
+    page.focus(COMPOSER)
+    page.keyboard.type("one")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("two")
+    page.keyboard.press("Enter")
+    page.keyboard.type("the next words")
+    page.wait_for_function("() => document.querySelectorAll('.message').length === 4")
+    assert page.locator(".bubble").last.inner_text() == "one\ntwo"
+    assert page.input_value(COMPOSER) == "the next words"
+    assert page.evaluate("document.activeElement.id") == "composer-text"
+
+
+def test_enter_does_not_send_while_a_word_is_composed_or_an_answer_runs(page: Page) -> None:
+    ask(page)
+    wait_for_text(page)
+    page.fill(COMPOSER, "the next words")
+    page.press(COMPOSER, "Enter")
+    page.wait_for_selector("#composer-error:has-text('still running')")
+    stop(page)
+    page.eval_on_selector(
+        COMPOSER,
+        "field => field.dispatchEvent(new KeyboardEvent('keydown',"
+        " { key: 'Enter', isComposing: true, bubbles: true, cancelable: true }))",
+    )
+    assert page.locator(".message").count() == 2
+    assert page.input_value(COMPOSER) == "the next words"
+
+
+def test_a_draft_outlives_a_reload_and_belongs_to_its_chat(page: Page) -> None:
+    ask(page, model="quick")
+    page.wait_for_selector(ENDED)
+    page.fill(COMPOSER, "not sent yet")
+    page.reload()
+    assert page.input_value(COMPOSER) == "not sent yet"
+    page.click(".new-chat")
+    page.wait_for_selector(".start")
+    assert page.input_value(COMPOSER) == ""
+
+
+def test_a_message_that_cannot_be_sent_stays_and_is_stored_once(
+    server: Server, context: BrowserContext, page: Page
+) -> None:
+    ask(page, model="quick")
+    page.wait_for_selector(ENDED)
+    page.wait_for_selector(".stop-form", state="detached")
+    # The server takes it, but its answer gets lost on the way back.
+    page.route("**/messages/", lambda route: (route.fetch(), route.abort()))
+    ask(page, "only once")
+    page.wait_for_selector("#composer-error:has-text('Your text is kept')")
+    assert page.input_value(COMPOSER) == "only once"
+    page.unroute("**/messages/")
+    page.wait_for_function("() => document.querySelectorAll('.message').length === 4")
+    page.wait_for_selector(ENDED)
+    page.wait_for_selector(".stop-form", state="detached")
+    ask(page, "only once")
+    page.wait_for_function(f"() => document.querySelector('{COMPOSER}').value === ''")
+    assert count(server, "conversations_message") == 4
+    assert page.locator(".message").count() == 4
+
+
+def test_the_page_follows_the_text_only_while_the_reader_is_at_its_end(page: Page) -> None:
+    page.set_viewport_size({"width": 900, "height": 420})
+    page.goto("/")
+    # Echo repeats the lines for half a minute.
+    page.select_option("select[name=model]", label="Echo")
+    ask(page, "\n\n".join(["a short line"] * 40))
+    wait_for_text(page, 40)
+    page.wait_for_function("() => document.querySelector('.scroller').scrollTop > 500")
+    page.mouse.move(500, 150)
+    page.mouse.wheel(0, -80)
+    page.wait_for_selector(".to-bottom", state="visible")
+    before = scroll_top(page)
+    wait_for_text(page, len(page.inner_text(".stream-body")) + 60)
+    assert scroll_top(page) == before
+    page.click(".to-bottom")
+    page.wait_for_selector(".to-bottom", state="hidden")
+    assert scroll_top(page) > before
+
+
+def test_chats_change_without_a_reload_and_back_works(page: Page) -> None:
+    ask(page, "The first chat", model="quick")
+    page.wait_for_selector(ENDED)
+    first = page.url
+    page.evaluate("window.sameDocument = true")
+    page.click(".new-chat")
+    page.wait_for_selector(".start")
+    ask(page, "The second chat", model="quick")
+    page.wait_for_selector(ENDED)
+    page.wait_for_selector(".chat-link[aria-current]:has-text('The second chat')")
+    assert page.title() == "The second chat · chatsite"
+    page.click(".chat-link:has-text('The first chat')")
+    page.wait_for_selector(".chat-head h1:has-text('The first chat')")
+    assert page.url == first
+    assert page.evaluate("window.sameDocument") is True
+    page.go_back()
+    page.wait_for_selector(".chat-head h1:has-text('The second chat')")
+    page.wait_for_selector(ENDED)
+
+
+def test_an_example_starts_a_chat(page: Page) -> None:
+    page.goto("/")
+    page.click("text=Compare tea and coffee")
+    page.wait_for_selector(".bubble:has-text('Compare tea and coffee in a small table.')")
+    page.wait_for_selector(RUNNING)
+
+
+def test_a_phone_has_the_chats_in_a_drawer_and_nothing_sticks_out(
+    server: Server, browser: Browser
+) -> None:
+    context = browser.new_context(
+        base_url=server.url,
+        viewport={"width": 390, "height": 844},
+        has_touch=True,
+        is_mobile=True,
+    )
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.goto("/")
+    page.select_option("select[name=model]", "openai:quick")
+    page.fill(COMPOSER, "On a phone")
+    page.tap("#composer .send-button")
+    page.wait_for_selector(ENDED)
+    assert page.evaluate("document.documentElement.scrollWidth") == 390
+    assert not page.locator(".chat-link").is_visible()
+    page.tap(".drawer-open")
+    page.wait_for_selector(".chat-link", state="visible")
+    page.tap(".drawer-close")
+    page.wait_for_selector(".chat-link", state="hidden")
+    context.close()
