@@ -1,7 +1,6 @@
 // What the chat's pages do beyond plain HTML and htmx: the composer's keys and drafts, sticky scroll,
 // copy buttons, the drawer. Listeners stand on the document, so swapped parts need no set-up.
 
-const html = document.documentElement;
 const $ = (selector, root = document) => root.querySelector(selector);
 const composerText = () => $("#composer-text");
 
@@ -33,9 +32,13 @@ function restoreDraft(textarea) {
   }
 }
 
-function forgetDrafts() {
+// Nobody sees another person's drafts; what was typed before signing in comes along.
+function inheritDrafts() {
+  const mine = `draft:${$("#app").dataset.user}:`;
+  const typed = localStorage.getItem("draft::new");
+  if (typed && !localStorage.getItem(`${mine}new`)) localStorage.setItem(`${mine}new`, typed);
   Object.keys(localStorage)
-    .filter((key) => key.startsWith("draft:"))
+    .filter((key) => key.startsWith("draft:") && !key.startsWith(mine))
     .forEach((key) => localStorage.removeItem(key));
 }
 
@@ -95,10 +98,6 @@ document.addEventListener("input", (event) => {
   saveDraft(event.target);
   fit(event.target);
   say("");
-});
-
-document.addEventListener("submit", (event) => {
-  if (event.target.matches('form[action*="sign-out"]')) forgetDrafts();
 });
 
 document.addEventListener("htmx:beforeRequest", (event) => {
@@ -286,7 +285,12 @@ function settle() {
   addCopyButtons();
 }
 
-html.classList.add("has-script");
+document.documentElement.classList.add("has-script");
+try {
+  inheritDrafts();
+} catch {
+  // Storage is forbidden: there are no drafts.
+}
 document.addEventListener("htmx:afterSettle", settle);
 document.addEventListener("htmx:pushedIntoHistory", markCurrent);
 settle();

@@ -70,6 +70,19 @@ def test_a_draft_outlives_a_reload_and_belongs_to_its_chat(page: Page) -> None:
     assert page.input_value(COMPOSER) == ""
 
 
+def test_what_was_typed_before_signing_in_comes_along_and_goes_with_its_person(page: Page) -> None:
+    page.goto("/")
+    page.fill(COMPOSER, "typed before")
+    page.click("text=Sign in anonymously")
+    page.wait_for_selector(".sidebar")
+    assert page.input_value(COMPOSER) == "typed before"
+    page.click(".sidebar-foot [aria-label='Sign out']")
+    page.click("main form button")
+    page.goto("/")
+    assert page.input_value(COMPOSER) == ""
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('draft'))") == []
+
+
 def test_a_message_that_cannot_be_sent_stays_and_is_stored_once(
     server: Server, context: BrowserContext, page: Page
 ) -> None:
