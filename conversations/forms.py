@@ -31,7 +31,21 @@ class MessageField(forms.CharField):
             )
 
 
-class KeyForm(forms.Form):
+class SpokenForm(forms.Form):
+    """A form whose refusal is one sentence."""
+
+    @property
+    def sentence(self) -> str:
+        """The first error; empty when there is none."""
+        return next((str(error) for errors in self.errors.values() for error in errors), "")
+
+    @property
+    def fresh_key(self) -> uuid.UUID:
+        """A key for the composer's next rendering; each reading gives another."""
+        return uuid.uuid4()
+
+
+class KeyForm(SpokenForm):
     """A form that acts once: its key is new at each rendering."""
 
     key = forms.UUIDField(
@@ -41,16 +55,6 @@ class KeyForm(forms.Form):
         }
     )
 
-    @property
-    def sentence(self) -> str:
-        """The first error, as one sentence; empty when there is none."""
-        return next((str(error) for errors in self.errors.values() for error in errors), "")
-
-    @property
-    def fresh_key(self) -> uuid.UUID:
-        """A key for the next rendering; each reading gives another."""
-        return uuid.uuid4()
-
 
 class MessageForm(KeyForm):
     content = MessageField(error_messages={"required": _("Write a message first.")})
@@ -58,7 +62,7 @@ class MessageForm(KeyForm):
     model = forms.CharField(required=False, max_length=200)
 
 
-class ModelForm(forms.Form):
+class ModelForm(SpokenForm):
     """Which model gives the next answers."""
 
     model = forms.CharField(max_length=200)

@@ -12,6 +12,7 @@ from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.cache import patch_cache_control, patch_vary_headers
+from django.utils.html import escape
 from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -21,7 +22,7 @@ from django_htmx.middleware import HtmxDetails
 
 from . import actions, providers
 from .exceptions import Refused
-from .forms import KeyForm, MessageForm, ModelForm, ShownForm
+from .forms import KeyForm, MessageForm, ModelForm, ShownForm, SpokenForm
 from .models import Conversation, Message, Role
 from .paths import changes_since, messages_of, path_to
 from .sidebar import PAGE_CONVERSATIONS, sidebar_of
@@ -173,11 +174,12 @@ def conversation_model(request: HtmxRequest, pk: UUID) -> HttpResponse:
         return True
 
     chosen, status = _submit(form, choose)
-    if not request.htmx and chosen:
+    if chosen is None:
+        return _refusal(request, form, status, _chat_page, conversation)
+    if not request.htmx:
         return redirect(conversation)
-    error = next((str(error) for errors in form.errors.values() for error in errors), "")
-    context = _model_context(conversation) | {"conversation": conversation, "model_error": error}
-    return render(request, "conversations/_model_chosen.html", context, status=status)
+    context = {"conversation": conversation, "form": form, **_model_context(conversation)}
+    return render(request, "conversations/_model_chosen.html", context)
 
 
 # --- Their parts
@@ -200,7 +202,7 @@ def _answer(request: HtmxRequest, pk: int) -> Message:
     )
 
 
-def _submit(form: Any, act: Callable[[], T]) -> tuple[T | None, int]:
+def _submit(form: SpokenForm, act: Callable[[], T]) -> tuple[T | None, int]:
     """The result of `act` for a valid form, else None; and the status of the answer.
 
     A refusal becomes an error of the form, and so does a database that stays locked.
@@ -221,12 +223,15 @@ def _submit(form: Any, act: Callable[[], T]) -> tuple[T | None, int]:
 
 def _refusal(
     request: HtmxRequest,
-    form: KeyForm,
+    form: SpokenForm,
     status: int,
     page: Callable[..., HttpResponse],
     *args: Conversation,
 ) -> HttpResponse:
-    """The form again with the reason beside it, its text and a fresh key."""
+    """The message's form again with the reason beside it, its text and a fresh key.
+
+    Of another form the reason alone: the composer keeps its text and its key.
+    """
     if not request.htmx:
         response = page(request, *args, form)
     elif isinstance(form, MessageForm):
@@ -235,8 +240,8 @@ def _refusal(
         response = render(request, "conversations/_composer.html", context)
         reswap(retarget(response, "#composer"), "outerHTML")
     else:
-        response = render(request, "conversations/_composer_status.html", {"form": form})
-        reswap(retarget(response, "#composer-status"), "outerHTML")
+        response = HttpResponse(escape(form.sentence))
+        reswap(retarget(response, "#composer-error"), "innerHTML")
     response.status_code = status
     if status == 503:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -271,11 +276,11 @@ def _changes(
     return render(request, "conversations/_changes.html", context | _state_context(conversation))
 
 
-def _start_page(request: HtmxRequest, form: KeyForm) -> HttpResponse:
+def _start_page(request: HtmxRequest, form: SpokenForm) -> HttpResponse:
     return _page(request, "start", _composer_context(None, form) | {"examples": EXAMPLES})
 
 
-def _chat_page(request: HtmxRequest, conversation: Conversation, form: KeyForm) -> HttpResponse:
+def _chat_page(request: HtmxRequest, conversation: Conversation, form: SpokenForm) -> HttpResponse:
     path = path_to(conversation.pk, conversation.leaf_id)
     first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
     context = {
@@ -296,7 +301,7 @@ def _page(request: HtmxRequest, name: str, context: dict[str, Any]) -> HttpRespo
     return render(request, f"conversations/{name}.html", context)
 
 
-def _composer_context(conversation: Conversation | None, form: KeyForm) -> dict[str, Any]:
+def _composer_context(conversation: Conversation | None, form: SpokenForm) -> dict[str, Any]:
     return {
         "form": form,
         "conversation": conversation,

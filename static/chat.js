@@ -6,9 +6,6 @@ const composerText = () => $("#composer-text");
 
 // --- The composer: Enter sends, Shift+Enter breaks the line, no text is ever lost
 
-// What was sent and is not answered yet.
-let sent = null;
-
 function draftKey(textarea) {
   return `draft:${$("#app").dataset.user}:${textarea.form.dataset.draft}`;
 }
@@ -22,11 +19,11 @@ function saveDraft(textarea) {
   }
 }
 
+// A refused text comes back from the server; what was typed after it is in the draft alone.
 function restoreDraft(textarea) {
-  if (textarea.value) return;
   try {
     const draft = localStorage.getItem(draftKey(textarea));
-    if (draft) textarea.value = draft;
+    if (draft?.startsWith(textarea.value)) textarea.value = draft;
   } catch {
     // As above.
   }
@@ -101,30 +98,23 @@ document.addEventListener("input", (event) => {
 });
 
 document.addEventListener("htmx:beforeRequest", (event) => {
-  if (event.target.id !== "composer") return;
-  sent = composerText().value;
+  const form = event.target;
+  if (form.id !== "composer") return;
+  const isExample = event.detail.requestConfig.triggeringEvent?.submitter?.matches(".example");
+  const text = isExample ? "" : composerText().value;
   say("");
   $("#announcer").textContent = "";
+  // On the form itself: the reader may be in another chat when its answer comes.
+  const answered = ({ detail }) => detail.xhr.status === 200 && accepted(form, text);
+  form.addEventListener("htmx:afterRequest", answered, { once: true });
 });
 
-// An example's prompt was sent, not the text; and more may have been typed in the meantime.
-function accepted() {
-  const textarea = composerText();
-  if (!textarea || sent === null) return;
-  if (textarea.value.startsWith(sent)) setText(textarea, textarea.value.slice(sent.length));
-}
-
-document.addEventListener("htmx:beforeSwap", (event) => {
-  const { xhr, requestConfig } = event.detail;
-  if (requestConfig?.elt?.id !== "composer" || xhr.status >= 300) return;
-  accepted();
+// What was typed in the meantime stays.
+function accepted(form, text) {
+  const textarea = $("textarea", form);
+  if (textarea.value.startsWith(text)) setText(textarea, textarea.value.slice(text.length));
   isStuck = true;
-});
-
-document.addEventListener("htmx:beforeOnLoad", (event) => {
-  // A redirect is followed before any swap: the text was accepted.
-  if (event.target.id === "composer" && event.detail.xhr.getResponseHeader("HX-Redirect")) accepted();
-});
+}
 
 const SENTENCES = {
   0: "The server cannot be reached. Your text is kept; send it again in a moment.",
@@ -136,7 +126,11 @@ const SENTENCES = {
 function onFailure(event) {
   const { xhr } = event.detail;
   if ([422, 409, 503].includes(xhr.status) && xhr.responseText) return;
-  if (event.detail.requestConfig?.verb === "get") return;
+  if (event.detail.requestConfig?.verb === "get") {
+    // A chat that is gone, or a server that is: the whole page says so.
+    if (event.detail.target?.id === "main") location.assign(event.detail.pathInfo.requestPath);
+    return;
+  }
   say(SENTENCES[xhr.status] ?? "Something went wrong on the server. Your text is kept.");
 }
 
@@ -177,13 +171,16 @@ function watchScroller() {
   toEnd();
   scroller.addEventListener("scroll", onScroll, { passive: true });
   growth.observe(scroller);
-  growth.observe($("#messages"));
+  growth.observe($(".messages"));
 }
 
 // --- For screen readers: silent while text streams in, told once when it ended
 
 document.addEventListener("streaming:ended", (event) => {
   say("");
+  // What the newest version of both would show: see `store` in conversations/replies.py.
+  $(".stop-form")?.remove();
+  $('.chat-link[aria-current="page"] .running-mark')?.remove();
   if (event.detail.status === "done") $("#announcer").textContent = $("#announcer").dataset.done;
 });
 

@@ -260,7 +260,7 @@ def test_a_long_chat_shows_its_newest_messages_first(client_of, owner, sent, mon
     url = sent.conversation.get_absolute_url()
     html = client_of(owner).get(url).content.decode()
     assert "Show 2 earlier messages" in html
-    assert "Hello &lt;b&gt;" not in html.split('id="messages"')[1]
+    assert "Hello &lt;b&gt;" not in html.split('id="messages-')[1]
     assert "Hello &lt;b&gt;" in client_of(owner).get(f"{url}?all").content.decode()
 
 
@@ -284,7 +284,7 @@ def test_a_message_by_htmx_brings_what_the_page_lacks(client_of, owner, sent):
     html = client_of(owner).post(send_url(sent), form, headers=HTMX).content.decode()
     prompt, answer = Message.objects.order_by("pk")[2:]
     assert prompt.content == "Two\nthree"
-    added = html.split('hx-swap-oob="beforeend:#messages"')[1]
+    added = html.split(f'hx-swap-oob="beforeend:#messages-{sent.conversation.pk}"')[1]
     assert f'id="message-{prompt.pk}"' in added
     assert f'id="message-{answer.pk}"' in added
     assert f'id="message-{sent.answer.pk}"' not in html
@@ -395,6 +395,10 @@ def test_the_model_is_chosen_for_the_conversation(client_of, owner, sent):
     assert Conversation.objects.get().model == "echo:echo"
     response = client_of(owner).post(url, {"model": "no:such"}, headers=HTMX)
     assert response.status_code == 422
+    assert response["HX-Retarget"] == "#composer-error"
+    response = client_of(owner).post(url, {"model": "<no>:such"})
+    assert response.status_code == 422
+    assert "The model &lt;no&gt;:such is not available." in response.content.decode()
     assert Conversation.objects.get().model == "echo:echo"
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import pytest
@@ -26,6 +28,12 @@ def stop(page: Page) -> None:
 
 def scroll_top(page: Page) -> float:
     return page.evaluate("document.querySelector('.scroller').scrollTop")
+
+
+def forget_conversations(server: Server) -> None:
+    """Delete all conversations behind the page's back, without a hint."""
+    with closing(sqlite3.connect(server.folder / "db.sqlite3")) as connection, connection:
+        connection.execute("UPDATE conversations_conversation SET deleted_at = created_at")
 
 
 def test_shift_enter_breaks_the_line_and_what_is_typed_meanwhile_stays(page: Page) -> None:
@@ -141,6 +149,37 @@ def test_chats_change_without_a_reload_and_back_works(page: Page) -> None:
     page.go_back()
     page.wait_for_selector(".chat-head h1:has-text('The second chat')")
     page.wait_for_selector(ENDED)
+
+
+def test_an_answer_that_comes_late_does_not_reach_the_next_chat(page: Page) -> None:
+    ask(page, "The first chat", model="quick")
+    page.wait_for_selector(ENDED)
+    page.wait_for_selector(".stop-form", state="detached")
+    held = []
+    page.route("**/messages/", lambda route: held.append(route))
+    ask(page, "A late message")
+    page.click(".new-chat")
+    page.wait_for_selector(".start")
+    ask(page, "The second chat", model="quick")
+    page.wait_for_selector(".chat-head h1:has-text('The second chat')")
+    with page.expect_response("**/messages/"):
+        held[0].continue_()
+    page.wait_for_selector(".chat-link >> nth=0 >> text=The first chat")
+    assert page.locator(".bubble").all_inner_texts() == ["The second chat"]
+    page.click(".chat-link:has-text('The first chat')")
+    page.wait_for_selector(".bubble:has-text('A late message')")
+    assert page.input_value(COMPOSER) == ""
+
+
+def test_a_chat_that_is_gone_says_so(server: Server, page: Page) -> None:
+    ask(page, "The first chat", model="quick")
+    page.wait_for_selector(ENDED)
+    page.click(".new-chat")
+    page.wait_for_selector(".start")
+    page.wait_for_selector(".chat-link:not(:has(.running-mark))")
+    forget_conversations(server)
+    page.click(".chat-link:has-text('The first chat')")
+    page.wait_for_selector("text=There is nothing here.")
 
 
 def test_an_example_starts_a_chat(page: Page) -> None:
