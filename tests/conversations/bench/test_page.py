@@ -50,7 +50,7 @@ def shown_after(text: str, pieces: int) -> Shown:
         apply(shown, delta, start=start, cut=document.cut, end=document.end, key=document.key)
         start = document.cut
     delta = document.finish()
-    apply(shown, delta, start=start, cut=document.cut, end=document.end, key="k", status="done")
+    apply(shown, delta, start=start, cut=document.cut, end=document.end, key="k")
     return shown
 
 
