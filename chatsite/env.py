@@ -54,7 +54,7 @@ def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme in ("", "sqlite"):
         return {
-            "ENGINE": "django.db.backends.sqlite3",
+            "ENGINE": "streaming.backends.sqlite3",
             "NAME": unquote(parts.path) if parts.scheme else sqlite_path,
             "OPTIONS": {
                 # A deferred transaction that upgrades its lock fails at once; this one waits.

@@ -379,8 +379,9 @@ class Journal:
 
 
 def _be_patient() -> None:
-    """The journal waits longer for SQLite's lock than a request does."""
+    """The journal waits longer for SQLite's lock than a request does, and before all of them."""
     if connection.vendor == "sqlite" and connection.connection is None:
+        connection.goes_first = True  # type: ignore[attr-defined]
         with connection.cursor() as cursor:
             cursor.execute(f"PRAGMA busy_timeout = {JOURNAL_BUSY_SECONDS * 1000}")
 
