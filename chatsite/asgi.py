@@ -6,12 +6,12 @@ import os
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "chatsite.settings")
 
-from channels.auth import AuthMiddlewareStack
+import django
 from channels.routing import ProtocolTypeRouter, URLRouter
-from django.core.asgi import get_asgi_application
 
-django_application = get_asgi_application()
+django.setup(set_prefix=False)
 
+from chatsite.handlers import OneThreadHandler, with_static_files
 from conversations import providers
 from streaming.routing import websocket_urlpatterns
 from streaming.security import SameOrigin
@@ -21,8 +21,8 @@ providers.refresh_in_background()
 application = with_supervisor(
     ProtocolTypeRouter(
         {
-            "http": django_application,
-            "websocket": SameOrigin(AuthMiddlewareStack(URLRouter(websocket_urlpatterns))),
+            "http": with_static_files(OneThreadHandler()),
+            "websocket": SameOrigin(URLRouter(websocket_urlpatterns)),
         }
     )
 )
