@@ -27,7 +27,7 @@ from .providers.base import (
     Turn,
     Usage,
 )
-from .topics import conversation_changed
+from .topics import list_changed
 
 
 @dataclass(frozen=True)
@@ -106,18 +106,19 @@ def _result(model: str, usage: Usage | None, left_out: int) -> dict[str, Any]:
     }
 
 
-def store(stream: Stream, text: str) -> None:
+def store(stream: Stream, text: str) -> dict[str, int]:
     """Put the ended stream's text into its message; the hook of the end, safe to repeat.
 
-    The message's own version stays: every page that shows it follows its stream and has the text.
+    The versions of message and conversation stay: every page that shows them follows the stream.
+    The owner's list changes (its running mark), which a page that shows the end knows as well.
     """
     message = Message.objects.filter(stream=stream.pk).first()
     if message is None:
-        return
+        return {}
     message.content = text
     message.usage = stream.result.get("usage", {})
     message.save(update_fields=["content", "usage"])
-    conversation_changed(message.conversation_id)
+    return {f"user:{stream.owner_id}": list_changed(stream.owner_id)}
 
 
 def may_read(user: Any, stream: Stream) -> bool:

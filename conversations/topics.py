@@ -23,15 +23,17 @@ def conversation_changed(conversation_id: UUID) -> int:
     conversations = Conversation.objects.filter(pk=conversation_id)
     conversations.update(version=F("version") + 1)
     owner_id, version = conversations.values_list("owner_id", "version").get()
-    users = get_user_model()._default_manager.filter(pk=owner_id)
+    transaction.on_commit(lambda: touch(f"conversation:{conversation_id}", version))
+    list_changed(owner_id)
+    return version
+
+
+def list_changed(user_id: Any) -> int:
+    """Raise the version of a user's list of conversations alone; return it. As above."""
+    users = get_user_model()._default_manager.filter(pk=user_id)
     users.update(version=F("version") + 1)
-    user_version = users.values_list("version", flat=True).get()
-
-    def tell() -> None:
-        touch(f"conversation:{conversation_id}", version)
-        touch(f"user:{owner_id}", user_version)
-
-    transaction.on_commit(tell)
+    version: int = users.values_list("version", flat=True).get()
+    transaction.on_commit(lambda: touch(f"user:{user_id}", version))
     return version
 
 

@@ -118,7 +118,7 @@ def end_stream(
         stream = Stream.objects.get(pk=stream_id)
         try:
             with transaction.atomic():
-                _call_hook(stream)
+                stream.topics = _call_hook(stream)
         except Exception as error:
             _log_failed_hook(stream, error)
             stream.hook_pending = True
@@ -142,10 +142,9 @@ def retry_hook(stream: Stream) -> bool:
     return True
 
 
-def _call_hook(stream: Stream) -> None:
+def _call_hook(stream: Stream) -> Mapping[str, int]:
     hook = get_generator(stream.generator).on_end
-    if hook is not None:
-        hook(stream, text_of(stream))
+    return (hook(stream, text_of(stream)) if hook else None) or {}
 
 
 def _dispatch_on_commit(stream: Stream) -> None:

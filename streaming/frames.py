@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from .models import Stream
 from .rendering import Delta
 
 
@@ -34,10 +35,10 @@ def stream_frame(
     cut: int,
     end: int,
     key: str,
-    status: str | None = None,
+    ended: Stream | None = None,
     foot: str = "",
 ) -> Frame:
-    """What a page at `start` applies to stand at `cut`; with `status` the end frame."""
+    """What a page at `start` applies to stand at `cut`; with the `ended` row the end frame."""
     header: dict[str, Any] = {
         "s": str(stream_id),
         "full": delta.full,
@@ -46,12 +47,12 @@ def stream_frame(
         "end": end,
         "key": key,
     }
-    if status is not None:
-        header["status"] = status
+    if ended is not None:
+        header |= {"status": ended.status, "topics": dict(ended.topics)}
     html = fragments(stream_id, delta)
     if foot:
         html += f'<div hx-swap-oob="innerHTML:#stream-{stream_id}-foot">{foot}</div>'
-    return frame("frame" if status is None else "end", html, **header)
+    return frame("frame" if ended is None else "end", html, **header)
 
 
 def fragments(stream_id: UUID, delta: Delta) -> str:

@@ -22,6 +22,7 @@ class End:
     result: Mapping[str, Any] | None = None
 
 
+OnEnd: TypeAlias = Callable[[Stream, str], Mapping[str, int] | None]
 Generate: TypeAlias = Callable[[Stream, dict[str, Any], str], AsyncIterator[str | End]]
 
 
@@ -44,8 +45,9 @@ class Generator:
     # (user, stream) -> bool, plain sync functions that may query; asked by HTTP, SSE, sockets, tag.
     may_read: Callable[[Any, Stream], bool]
     may_stop: Callable[[Any, Stream], bool]
-    # (stream, text) -> None, in the end's transaction, inside a savepoint; must be idempotent.
-    on_end: Callable[[Stream, str], None] | None
+    # (stream, text), in the end's transaction, inside a savepoint; must be idempotent. It may
+    # return topics with the version that a page has of them once it shows the stream's end.
+    on_end: OnEnd | None
     renderer_path: str | Renderer
     # Whether a generator of this stream can go on after committed text of an earlier one.
     carries_on: Callable[[Stream], bool]
@@ -69,7 +71,7 @@ def generator(
     *,
     may_read: Callable[[Any, Stream], bool] = nobody,
     may_stop: Callable[[Any, Stream], bool] = nobody,
-    on_end: Callable[[Stream, str], None] | None = None,
+    on_end: OnEnd | None = None,
     renderer: str | Renderer = PlainText(),  # noqa: B008 - stateless
     carries_on: bool | Callable[[Stream], bool] = False,
     foot_template: str = "streaming/_foot.html",

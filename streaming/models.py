@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -104,6 +105,9 @@ class Stream(models.Model):
     started_at = models.DateTimeField(null=True, blank=True)
     first_text_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
+
+    # Not stored: topics whose new version a page has once it shows the end; see `generator`.
+    topics: Mapping[str, int] = {}
 
     objects = StreamQuerySet.as_manager()
 

@@ -114,7 +114,7 @@ class Tail:
             cut=document.cut,
             end=document.end,
             key=document.key,
-            status=self._final.status if self.is_ended and self._final else None,
+            ended=self._final if self.is_ended else None,
             foot=self._foot,
         )
 
@@ -122,6 +122,9 @@ class Tail:
         """The document moved on from `start`: one frame for all who are in step."""
         frame = self._frame(delta, start)
         size = len(frame.html)
+        if not size and self._document and start == self._document.cut:
+            # Trailing white space, for example: it comes with what makes it show.
+            return
         for follower in list(self.followers):
             if not follower.in_step:
                 self.catch_up(follower)

@@ -26,6 +26,7 @@ from .texts import MARK
 SIGN_IN_PATH = "/accounts/sign-in/guest/"
 ACK_BYTES = 32_768
 ACK_SECONDS = 1.0
+NOTICE_SECONDS = 0.15
 # Starts are spread over so long at most, or 20 ms for each stream.
 SPREAD_SECONDS = 2.0
 # How much longer than its provider an answer may take before it counts as an error.
@@ -41,6 +42,8 @@ class Tab:
         self.shown: Shown | None = None
         self.on_text: Callable[[], None] | None = None
         self.frame_bytes = 0
+        # A form is on its way: its answer may bring what topics announce.
+        self.is_posting = False
         self.unacked = 0
         self.newest = 0
         self.ack_timer: asyncio.TimerHandle | None = None
@@ -95,13 +98,25 @@ class Tab:
             if self.shown.seen and self.on_text:
                 self.on_text()
                 self.on_text = None
+            for topic, version in header.get("topics", {}).items():
+                self.bring(topic, version)
         elif header["t"] == "topic":
             self.spawn(self.fetch_change(header["topic"], header["version"]))
         elif header["t"] == "gone":
             raise ConnectionError("the stream is gone")
 
+    def bring(self, topic: str, version: int) -> None:
+        """An end frame brings a version to the page that had the one before."""
+        known, url = self.topics.get(topic, (0, ""))
+        if known == version - 1:
+            self.topics[topic] = (version, url)
+
     async def fetch_change(self, topic: str, version: int) -> None:
-        """What the element's own hx-get does when its topic has changed."""
+        """What the element's own hx-get does when its topic has changed, as the page's module
+        waits for an answer or an end frame that may bring the version."""
+        await asyncio.sleep(NOTICE_SECONDS)
+        while self.is_posting:
+            await asyncio.sleep(NOTICE_SECONDS)
         known, url = self.topics[topic]
         if version <= known:
             return
@@ -177,6 +192,7 @@ class Guest:
         sent = time.monotonic()
         first.on_text = lambda: self.first_text(sent)
         fields = form.fields | {"content": content}
+        first.is_posting = True
         async with self.http.post(self.url + form.action, data=fields, headers=headers) as response:
             response.raise_for_status()
             path = response.headers["HX-Push-Url"]
@@ -186,6 +202,7 @@ class Guest:
             first.on_text()
             first.on_text = None
         await first.watch(page)
+        first.is_posting = False
         others = [self.join(tab, path) for tab in self.tabs[1:]]
         await asyncio.gather(first.read(), *others)
 

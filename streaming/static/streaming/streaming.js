@@ -6,6 +6,7 @@ const ACK_BYTES = 32 * 1024;
 const ACK_MS = 1000;
 const SILENCE_MS = 20_000; // the server's heartbeat comes every 10 s
 const SHOW_LOST_MS = 1500;
+const NOTICE_MS = 150;
 const HEADER = /^<!--(\{.*?\})-->/;
 
 const htmx = window.htmx;
@@ -162,6 +163,7 @@ function isCurrent(header) {
   Object.assign(data, { cut: header.cut, end: header.end, key: header.key });
   if (header.t === "end") {
     data.status = header.status;
+    Object.entries(header.topics).forEach(bring);
     forget(header.s);
   } else if (data.status === "pending") data.status = "streaming";
   return true;
@@ -219,9 +221,20 @@ let requests = 0;
 document.addEventListener("htmx:beforeRequest", () => (requests += 1));
 document.addEventListener("htmx:afterRequest", () => (requests = Math.max(0, requests - 1)));
 
+// An answer or an end frame that is on its way may bring the version: it gets this long.
 function notice(topic, version) {
+  setTimeout(fetchIfOld, NOTICE_MS, topic, version);
+}
+
+function fetchIfOld(topic, version) {
   const element = watched.get(topic);
   if (!element || Number(element.dataset.version) >= version) return;
-  if (requests > 0) setTimeout(notice, 100, topic, version);
+  if (requests > 0) notice(topic, version);
   else htmx.trigger(element, "streaming:changed");
+}
+
+// The end that a page shows is all that this version changed, if it had the one before.
+function bring([topic, version]) {
+  const element = watched.get(topic);
+  if (Number(element?.dataset.version) === version - 1) element.dataset.version = version;
 }
