@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID
 
@@ -43,7 +44,7 @@ def apply(body: tuple[str, str], html: str) -> tuple[str, str]:
     """(closed, open) HTML after the fragments of a frame, as htmx swaps them."""
     closed, open_html = body
     matches = list(FRAGMENT.finditer(html))
-    for match, following in zip(matches, [*matches[1:], None], strict=True):
+    for match, following in zip_longest(matches, matches[1:]):
         stop = following.start() if following else len(html)
         inner = html[match.end() : stop].removesuffix("</div>")
         swap, target = match[1], match[2]
