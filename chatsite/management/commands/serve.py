@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import signal
@@ -16,6 +15,8 @@ from django.conf import settings
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
+
+from chatsite.warmup import limit_memory_arenas, warm_up
 
 if TYPE_CHECKING:
     from daphne.server import Server
@@ -48,7 +49,9 @@ class Command(BaseCommand):
         connections.close_all()
         if host not in LOOPBACK:
             allow_own_names(host)
+        limit_memory_arenas()
         server = make_server(host, port)
+        warm_up()
         from twisted.internet import reactor
 
         # Not callWhenRunning: that calls before the asyncio loop itself runs.
@@ -60,9 +63,6 @@ class Command(BaseCommand):
     def started(self, server: Server) -> None:
         """Runs in the reactor's first turn, when the site already listens."""
         Shutdown().listen()
-        # What is loaded by now lives as long as the process: the collector need not visit it.
-        gc.collect()
-        gc.freeze()
         for host, port in server.listening_addresses:
             self.stdout.write(f"Serving on http://{url_host(host)}:{port}/ (Ctrl-C stops)")
         self.stdout.flush()
