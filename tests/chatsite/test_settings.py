@@ -59,6 +59,20 @@ def test_a_wrong_variable_is_named(production, name, value, message):
     assert message in done.stderr
 
 
+@pytest.mark.parametrize("command", ["check", "migrate", "serve", "collectstatic"])
+def test_a_missing_key_is_one_sentence_whatever_the_command(production, command):
+    done = subprocess.run(
+        [sys.executable, "manage.py", command],
+        cwd=ROOT,
+        env=production | {"SECRET_KEY": ""},
+        capture_output=True,
+        text=True,
+    )
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("SECRET_KEY is not set. `make run` writes one into .env;")
+    assert done.stderr.count("\n") == 1
+
+
 def test_a_superuser_is_made_by_email(production):
     manage(production, "migrate", "--verbosity=0")
     password = {"DJANGO_SUPERUSER_PASSWORD": "correct horse battery staple"}
