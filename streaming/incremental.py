@@ -251,13 +251,15 @@ class IncrementalDocument:
         # A document cut short inside a verbatim block is cut at its first line.
         starts = [block.start for block in blocks if block.verbatim]
         self._mark_boundaries([*ends, *starts])
+        # Block by block, as if each had come alone: the pages of all processes join on.
+        tail, start = self._tail, 0
+        for end in ends:
+            self._commit(tail[start:end])
+            start = end
+        # Not from the start of the last block: definitions in between may still change.
+        self._tail = tail[start:]
         if last.verbatim:
-            self._open_verbatim(last.start, last.verbatim)
-        elif ends:
-            # Not at the start of the last block: definitions in between may still change.
-            rest = self._tail[ends[-1] :]
-            self._commit(self._tail[: ends[-1]])
-            self._tail = rest
+            self._open_verbatim(last.start - start, last.verbatim)
 
     def _mark_boundaries(self, offsets: Iterable[int]) -> None:
         cuts = sorted({self.cut + offset for offset in offsets} - {self._boundaries[-1]})
