@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import traceback
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -11,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from .exceptions import log_failure
 from .generators import get_generator
 from .models import Chunk, EndReason, Status, Stream
 from .normalise import normalise
@@ -120,7 +120,7 @@ def end_stream(
             with transaction.atomic():
                 stream.topics = _call_hook(stream)
         except Exception as error:
-            _log_failed_hook(stream, error)
+            log_failure(logger, error, "on_end of stream %s failed", stream.pk)
             stream.hook_pending = True
             stream.save(update_fields=["hook_pending"])
     return stream
@@ -136,7 +136,7 @@ def retry_hook(stream: Stream) -> bool:
                 return False
             _call_hook(Stream.objects.get(pk=stream.pk))
     except Exception as error:
-        _log_failed_hook(stream, error)
+        log_failure(logger, error, "on_end of stream %s failed", stream.pk)
         return False
     stream.hook_pending = False
     return True
@@ -152,9 +152,3 @@ def _dispatch_on_commit(stream: Stream) -> None:
 
     # Robust: the start is stored, so a sweep finds the stream if this call fails.
     transaction.on_commit(lambda: request_start(stream.pk, stream.owner_id), robust=True)
-
-
-def _log_failed_hook(stream: Stream, error: Exception) -> None:
-    # Without the error's message: a database names the values it refused, and they are people's.
-    frames = "".join(traceback.format_tb(error.__traceback__))
-    logger.error("on_end of stream %s: %s\n%s", stream.pk, type(error).__name__, frames)

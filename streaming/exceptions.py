@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import logging
+import traceback
+
 
 class StreamingError(Exception):
     """Base of what this app raises."""
@@ -24,3 +27,12 @@ class StreamFailed(StreamingError):
 
 class BadOffset(StreamingError):
     """A reader of this stream may not ask for that offset; the message says what is allowed."""
+
+
+def log_failure(logger: logging.Logger, error: BaseException, message: str, *args: object) -> None:
+    """Log an unexpected error by its type and frames, without its message.
+
+    A database or a parser names the values that it refused, and they are people's.
+    """
+    frames = "".join(traceback.format_tb(error.__traceback__))
+    logger.error(f"{message}: %s\n%s", *args, type(error).__name__, frames)

@@ -17,7 +17,7 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -28,6 +28,7 @@ from django.db.utils import InterfaceError, InternalError
 from . import appending
 from .appending import Append, Outcome
 from .conf import conf
+from .exceptions import log_failure
 from .models import EndReason, Status, Stream
 from .normalise import Normaliser
 
@@ -36,6 +37,7 @@ logger = logging.getLogger(__name__)
 # Busy, deadlock, connection lost: the batch may succeed later, unchanged.
 TRANSIENT_ERRORS = (OperationalError, InterfaceError, InternalError)
 JOURNAL_BUSY_SECONDS = 20
+RETRY_SECONDS = 0.5
 
 
 @dataclass
@@ -46,6 +48,9 @@ class End:
     reason: str
     detail: str = ""
     result: Mapping[str, Any] | None = None
+
+
+STORAGE_FAILED = End(Status.ERROR, EndReason.STORAGE)
 
 
 class Writer:
@@ -78,7 +83,7 @@ class Writer:
 
     def write(self, text: str) -> bool:
         """Take text in; True when the caller should await `drain` before it writes more."""
-        if self.closed:
+        if self.closed or self.end_request is not None:
             return True
         text = self._normaliser.feed(text)
         if text:
@@ -101,14 +106,18 @@ class Writer:
         detail: str = "",
         result: Mapping[str, Any] | None = None,
     ) -> Stream | None:
-        """Commit what is pending and end the stream; the ended row, or None if another won."""
+        """Commit what is pending and end the stream; the ended row, or None if another won.
+
+        The first call says how; a later one, after a cancelled wait, only waits again.
+        """
         if self.closed:
             return None
-        rest = self._normaliser.flush()
-        if rest:
-            self._pending.append(rest)
-            self._pending_chars += len(rest)
-        self.end_request = End(status, reason, detail, result)
+        if self.end_request is None:
+            rest = self._normaliser.flush()
+            if rest:
+                self._pending.append(rest)
+                self._pending_chars += len(rest)
+            self.end_request = End(status, reason, detail, result)
         self.ended = asyncio.get_running_loop().create_future()
         self._journal.mark(self, urgent=True)
         return await self.ended
@@ -134,6 +143,13 @@ class Writer:
         self.committed += len(self.frozen.text)
         self.frozen = None
         self._make_room()
+
+    def fail(self) -> None:
+        """The database refuses this text: nothing may follow it, the stream ends here."""
+        self._pending.clear()
+        self._pending_chars = 0
+        self.frozen = None
+        self.end_request = STORAGE_FAILED
 
     def close(self) -> None:
         """The writer may write no more: refused, ended or fenced. Idempotent."""
@@ -291,9 +307,7 @@ class Journal:
             elif outcome is Outcome.REFUSED:
                 writer.close()
             elif outcome is Outcome.UNSTORABLE:
-                writer.frozen = None
-                writer.end_request = End(Status.ERROR, EndReason.STORAGE)
-                writer.ended = writer.ended or self._loop.create_future()
+                writer.fail()
         if accepted:
             self._on_committed(accepted)
 
@@ -309,14 +323,18 @@ class Journal:
             if writer.ended is not None and not writer.ended.done():
                 writer.ended.set_result(stream)
             writer.close()
+        self._arm_next()
         ended = [stream for stream in ends.values() if stream is not None]
         if ended:
             self._on_ended(ended)
+
+    def _arm_next(self) -> None:
         if not self._writers:
             return
         now = self._loop.time()
         if self._dirty:
-            ending = any(writer.end_request for writer in self._dirty)
+            # An end whose last text was not settled (its row is locked) waits for the tick.
+            ending = any(one.end_request and one.frozen is None for one in self._dirty)
             self._arm(0.0 if ending else max(0.0, self._last_tick + conf.TICK_SECONDS - now))
         else:
             self._arm(max(0.0, min(self._next_beat, self._next_check) - now))
@@ -328,10 +346,12 @@ class Journal:
             while (batch := self._queue.get()) is not None:
                 try:
                     self._commit(batch)
-                except Exception:
+                except Exception as error:
                     # The journal must outlive whatever one batch brings; its text is kept.
-                    logger.exception("A batch of the journal failed; it is tried again")
+                    log_failure(logger, error, "A batch of the journal failed; it is tried again")
                     connection.close()
+                    if not self._stopping:
+                        time.sleep(RETRY_SECONDS)
                     self._tell(batch.on_done, {}, set())
         finally:
             connection.close()
@@ -386,7 +406,23 @@ def _be_patient() -> None:
             cursor.execute(f"PRAGMA busy_timeout = {JOURNAL_BUSY_SECONDS * 1000}")
 
 
-def _end_all(ends: Iterable[tuple[UUID, int, End]]) -> dict[UUID, Stream | None]:
+def _end_all(ends: Sequence[tuple[UUID, int, End]]) -> dict[UUID, Stream | None]:
+    """End all in one transaction or, if one cannot be stored, each alone and that one as failed."""
+    try:
+        return _end_together(ends)
+    except TRANSIENT_ERRORS:
+        raise
+    except Exception as error:
+        if len(ends) == 1:
+            ((stream_id, epoch, end),) = ends
+            log_failure(logger, error, "The end of stream %s cannot be stored", stream_id)
+            if end is STORAGE_FAILED:
+                raise
+            return _end_together([(stream_id, epoch, STORAGE_FAILED)])
+        return {key: row for one in ends for key, row in _end_all([one]).items()}
+
+
+def _end_together(ends: Iterable[tuple[UUID, int, End]]) -> dict[UUID, Stream | None]:
     from .actions import end_stream
 
     with transaction.atomic():

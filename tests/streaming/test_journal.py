@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.utils import timezone
+
+from streaming import actions
+from streaming.generators import End
+from streaming.models import EndReason, Status
+
+from .live import ended, row, running_supervisor, tap, text, until
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+create = sync_to_async(actions.create)
+
+
+async def test_text_that_cannot_be_stored_ends_the_stream_and_its_generator() -> None:
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say("good")
+        await until(lambda: text(stream))
+        # The place of the next text is taken, so the database refuses it.
+        await stream.chunks.acreate(start=4, text="!", epoch=1, created_at=timezone.now())
+        generator.say("bad", "worse")
+        final = await ended(stream)
+        assert (final.status, final.end_reason) == (Status.ERROR, EndReason.STORAGE)
+        # Nothing is put behind the hole, and the provider is read no further.
+        assert final.length == 4
+        async with asyncio.timeout(2):
+            await generator.closed.wait()
+
+
+async def test_an_end_that_cannot_be_stored_holds_up_no_other() -> None:
+    async with running_supervisor(), tap() as poisoned, tap("tests.other") as other:
+        first = await create("tests.tap")
+        second = await create("tests.other")
+        poisoned.say("kept", End(result={"usage": object()}))
+        other.say("fine", None)
+        final = await ended(first)
+        assert (final.status, final.end_reason) == (Status.ERROR, EndReason.STORAGE)
+        assert await text(first) == "kept"
+        assert (await ended(second)).status == Status.DONE
+
+
+async def test_a_listener_that_fails_stops_no_heartbeat(settings) -> None:
+    settings.STREAMING_BEAT_SECONDS = 0.05
+    settings.STREAMING_CHECK_SECONDS = 0.05
+
+    def fail(streams: object) -> None:
+        raise RuntimeError("listener")
+
+    async with running_supervisor() as supervisor, tap() as ending, tap("tests.other") as lasting:
+        supervisor._journal._on_ended = fail
+        asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
+        stays = await create("tests.other")
+        lasting.say("text")
+        await until(lambda: text(stays))
+        goes = await create("tests.tap")
+        ending.say("end", None)
+        await ended(goes)
+        before = (await row(stays)).beat
+
+        async def beats() -> bool:
+            return (await row(stays)).beat > before + 2
+
+        await until(beats)
