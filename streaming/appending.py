@@ -182,7 +182,10 @@ def _is_stored(one: Append) -> bool:
 
 
 def beat(held: Sequence[tuple[UUID, int]]) -> None:
-    """Raise the heartbeat of these (stream, epoch) pairs, in one statement."""
+    """Raise the heartbeat of these (stream, epoch) pairs, in one statement.
+
+    Not of a stream that was released (its beat is 0) while this was on its way.
+    """
     table = connection.ops.quote_name(Stream._meta.db_table)
     with connection.cursor() as cursor:
         if connection.vendor == "postgresql":
@@ -191,7 +194,7 @@ def beat(held: Sequence[tuple[UUID, int]]) -> None:
                 UPDATE {table} AS stream SET beat = stream.beat + 1
                 FROM unnest(%s::uuid[], %s::bigint[]) AS held(stream_id, epoch)
                 WHERE stream.id = held.stream_id AND stream.epoch = held.epoch
-                    AND stream.status = %s
+                    AND stream.status = %s AND stream.beat > 0
                 """,
                 [[pair[0] for pair in held], [pair[1] for pair in held], Status.STREAMING.value],
             )
@@ -203,7 +206,7 @@ def beat(held: Sequence[tuple[UUID, int]]) -> None:
                 UPDATE {table} AS stream SET beat = stream.beat + 1
                 FROM held
                 WHERE stream.id = held.stream_id AND stream.epoch = held.epoch
-                    AND stream.status = %s
+                    AND stream.status = %s AND stream.beat > 0
                 """,
                 [value for pair in held for value in (pair[0].hex, pair[1])]
                 + [Status.STREAMING.value],

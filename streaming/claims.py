@@ -32,20 +32,24 @@ def claim_pending(stream_id: UUID) -> Stream | None:
 
 
 def claim_abandoned(stream_id: UUID, epoch: int, beat: int) -> Stream | None:
-    """Take over a stream whose (epoch, beat) has not moved; None when it has."""
+    """Take over a stream whose (epoch, beat) has not moved; None when it has.
+
+    A released one keeps its epoch: its writer has nothing on the way, and a hand-over (a restart of
+    the server) is no failed attempt.
+    """
     candidates = Stream.objects.filter(status=Status.STREAMING, epoch=epoch, beat=beat)
-    return _claim(stream_id, candidates)
+    return _claim(stream_id, candidates, attempts=0 if beat == RELEASED else 1)
 
 
-def _claim(stream_id: UUID, candidates: StreamQuerySet) -> Stream | None:
-    """Raise the epoch by one guarded update; the row as claimed, or None.
+def _claim(stream_id: UUID, candidates: StreamQuerySet, attempts: int = 1) -> Stream | None:
+    """Raise the epoch by `attempts` in one guarded update; the row as claimed, or None.
 
     The claim after the last allowed attempt ends the stream and returns the ended row.
     """
     with transaction.atomic():
         claimed = candidates.filter(pk=stream_id).update(
             status=Status.STREAMING,
-            epoch=F("epoch") + 1,
+            epoch=F("epoch") + attempts,
             beat=RELEASED + 1,
             started_at=Coalesce("started_at", timezone.now()),
         )

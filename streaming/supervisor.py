@@ -11,7 +11,7 @@ import asyncio
 import contextvars
 import logging
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +21,7 @@ from django.db import Error as DatabaseError
 
 from . import claims
 from .conf import conf
-from .exceptions import StreamFailed, UnknownGenerator
+from .exceptions import StreamFailed, UnknownGenerator, log_failure
 from .executors import run_generator
 from .generators import End, get_generator
 from .hub import get_hub
@@ -30,6 +30,9 @@ from .models import EndReason, Status, Stream
 from .reader import text_of
 
 logger = logging.getLogger(__name__)
+
+# What is left at the end of a drain gets so long to be committed.
+LAST_COMMIT_SECONDS = 5
 
 
 @dataclass
@@ -53,20 +56,20 @@ class Supervisor:
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._hub = get_hub()
-        self._journal = Journal(
+        self.journal = Journal(
             self._loop, on_committed=self._hub.committed, on_ended=self._hub.ended
         )
-        self._hub.writes_here = self._journal.writes
-        self._hub.on_outside_hint = self._journal.fenced
+        self._hub.writes_here = self.journal.writes
+        self._hub.on_outside_hint = self.journal.fenced
         self._runs: dict[UUID, Run] = {}
         # Requested streams by owner: taken in turn, so that no owner holds up the others.
         self._waiting: OrderedDict[object, deque[UUID]] = OrderedDict()
         self._starting = 0
         self._draining = False
         self._sweeper = claims.Sweeper()
+        # Claims on their way, and the runs that they lead to.
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._spawn(self._watch())
-        self._spawn(self._sweep())
+        self._rounds = [self._task(self._watch()), self._task(self._sweep())]
 
     # --- Requests
 
@@ -97,11 +100,16 @@ class Supervisor:
             stream = None
         finally:
             self._starting -= 1
-        if stream is not None and stream.is_open:
-            await self.run_stream(stream)
-        elif stream is not None:
+        if stream is None:
+            pass
+        elif not stream.is_open:
             # The claim was one too many and ended the stream.
             self._hub.ended([stream])
+        elif self._draining:
+            await run_generator(claims.release, stream.pk, stream.epoch)
+        else:
+            await self.run_stream(stream)
+        self._start_waiting()
 
     # --- One stream
 
@@ -111,7 +119,7 @@ class Supervisor:
         run = Run(stream, stream.owner_id, asyncio.current_task(), started=now, last_item=now)
         task = run.task
         assert task is not None
-        run.writer = writer = self._journal.open(stream, on_closed=lambda: self._cut(run))
+        run.writer = writer = self.journal.open(stream, on_closed=lambda: self._cut(run))
         self._runs[stream.pk] = run
         try:
             status, end, detail = await self._generate(run, writer)
@@ -122,7 +130,6 @@ class Supervisor:
             run.task = None
             writer.close()
             del self._runs[stream.pk]
-            self._start_waiting()
 
     async def _generate(self, run: Run, writer: Writer) -> tuple[Status, End, str]:
         """Write what the generator yields; how it ended."""
@@ -148,8 +155,7 @@ class Supervisor:
             logger.error("Stream %s names an unknown generator", stream.pk)
             return Status.ERROR, End(EndReason.FAILED), ""
         except Exception as error:
-            # Without the traceback's values: they may hold people's text.
-            logger.exception("The generator of stream %s failed: %s", stream.pk, type(error))
+            log_failure(logger, error, "The generator of stream %s failed", stream.pk)
             return Status.ERROR, End(EndReason.FAILED), ""
 
     def _cut(self, run: Run) -> None:
@@ -170,7 +176,12 @@ class Supervisor:
             task.uncancel()
             await writer.flush()
             if not writer.closed:
+                # First, so that no heartbeat of ours follows the release.
+                writer.close()
                 await run_generator(claims.release, run.stream.pk, run.stream.epoch)
+        elif not writer.closed and writer.end_request is None:
+            # Nobody here cancelled it: the error of a task that the generator awaited.
+            await writer.end(Status.ERROR, EndReason.FAILED)
 
     # --- Deadlines, sweep
 
@@ -180,7 +191,7 @@ class Supervisor:
             await asyncio.sleep(1)
             now = self._loop.time()
             for run in list(self._runs.values()):
-                if run.verdict is not None or run.writer is None or run.writer.ended is not None:
+                if run.verdict is not None or run.releasing or _is_ending(run):
                     continue
                 has_text = run.last_item > run.started
                 silence = conf.IDLE_SECONDS if has_text else conf.FIRST_TEXT_SECONDS
@@ -195,7 +206,7 @@ class Supervisor:
             run.task.cancel()
 
     async def _sweep(self) -> None:
-        while not self._draining:
+        while True:
             await self.sweep_once()
             await asyncio.sleep(conf.SWEEP_SECONDS)
 
@@ -203,15 +214,16 @@ class Supervisor:
         """One round: claim what waits or is abandoned, retry hooks."""
         try:
             found = await run_generator(self._sweeper.round, frozenset(self._runs))
-        except DatabaseError as error:
+        except Exception as error:
+            # Whatever it was, the rounds go on: without them no lost stream would ever end.
             self._sweeper.forget()
-            logger.warning("A round of the sweep failed: %s", error)
+            log_failure(logger, error, "A round of the sweep failed")
             return
         for stream_id, owner_id in found.startable:
             if not any(stream_id in ids for ids in self._waiting.values()):
                 self.request(stream_id, owner_id)
         for stream_id, epoch, beat in found.abandoned:
-            if not self._draining:
+            if len(self._runs) + self._starting < conf.MAX_CONCURRENT:
                 self._starting += 1
                 self._spawn(self._claim_and_run(claims.claim_abandoned, stream_id, epoch, beat))
 
@@ -224,37 +236,58 @@ class Supervisor:
         """
         self._draining = True
         self._waiting.clear()
+        await _cancel(self._rounds)
         for run in list(self._runs.values()):
-            if get_generator(run.stream.generator).carries_on(run.stream):
+            if not _is_ending(run) and _carries_on(run.stream) and run.task is not None:
                 run.releasing = True
-                if run.task is not None:
-                    run.task.cancel()
-        deadline = self._loop.time() + timeout
-        while self._runs and self._loop.time() < deadline:
-            await self._wait_for_runs(deadline - self._loop.time())
+                run.task.cancel()
+        await self._wait_for_tasks(timeout)
         for run in list(self._runs.values()):
-            self._end_by_cancel(run, Status.TIMEOUT, EndReason.LOST)
-        if self._runs:
-            await self._wait_for_runs(5)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._journal.stop()
+            if not run.releasing and not _is_ending(run):
+                self._end_by_cancel(run, Status.TIMEOUT, EndReason.LOST)
+        await self._wait_for_tasks(LAST_COMMIT_SECONDS)
+        await _cancel(self._tasks)
+        self.journal.stop()
 
-    async def _wait_for_runs(self, timeout: float) -> None:
-        tasks = [run.task for run in self._runs.values() if run.task is not None]
-        await asyncio.wait(tasks, timeout=timeout)
+    async def _wait_for_tasks(self, timeout: float) -> None:
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
 
     def _spawn(self, coroutine: Any) -> None:
-        # A fresh context: a task born in a request would inherit its thread and outlive it.
-        task = self._loop.create_task(coroutine, context=contextvars.Context())
+        task = self._task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
+
+    def _task(self, coroutine: Any) -> asyncio.Task[Any]:
+        # A fresh context: a task born in a request would inherit its thread and outlive it.
+        return self._loop.create_task(coroutine, context=contextvars.Context())
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()):
-            logger.error("A task of the supervisor failed", exc_info=error)
+            log_failure(logger, error, "A task of the supervisor failed")
+
+
+def _is_ending(run: Run) -> bool:
+    return run.writer is not None and run.writer.end_request is not None
+
+
+def _carries_on(stream: Stream) -> bool:
+    try:
+        return get_generator(stream.generator).carries_on(stream)
+    except Exception as error:
+        # A shutdown goes on whatever a hook does.
+        log_failure(logger, error, "carries_on of stream %s failed", stream.pk)
+        return False
+
+
+async def _cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        # Not for ever: a generator may hang in its cleanup.
+        await asyncio.wait(tasks, timeout=LAST_COMMIT_SECONDS)
 
 
 _supervisor: Supervisor | None = None
@@ -265,6 +298,17 @@ def running_supervisor() -> Supervisor | None:
     if _supervisor is None or _supervisor._loop.is_closed() or _supervisor._draining:
         return None
     return _supervisor
+
+
+async def next_tick() -> None:
+    """Wait until this process is about to commit and push what its generators have yielded.
+
+    A generator that is fed faster than the ticks come (`STREAMING_TICK_SECONDS`) may wait for the
+    next one before it looks at its source again: the text is shown as soon as it would be
+    otherwise, for one wake-up instead of one for each piece. Returns at once without a supervisor.
+    """
+    if _supervisor is not None and _supervisor._loop is asyncio.get_running_loop():
+        await _supervisor.journal.turn()
 
 
 async def start() -> None:

@@ -137,6 +137,13 @@ def test_a_beat_raises_only_streams_of_the_writers_epoch() -> None:
     assert [Stream.objects.get(pk=one.pk).beat for one in (mine, other, done)] == [2, 1, 1]
 
 
+def test_a_late_beat_does_not_take_back_a_release() -> None:
+    stream = claimed()
+    claims.release(stream.pk, 1)
+    beat([(stream.pk, 1)])
+    assert Stream.objects.get(pk=stream.pk).beat == claims.RELEASED
+
+
 def test_fenced_names_what_another_ended_claimed_or_deleted() -> None:
     mine, ended, taken, gone = claimed(), claimed(), claimed(), claimed()
     actions.stop(ended)

@@ -164,6 +164,35 @@ async def test_owners_take_turns(settings, owner, stranger) -> None:
         assert order.index(finals[4]) <= 2
 
 
+async def test_a_claim_that_another_won_frees_its_place(settings) -> None:
+    settings.STREAMING_MAX_CONCURRENT = 1
+    async with running_supervisor() as supervisor, tap() as generator:
+        taken = await create("tests.tap", autostart=False)
+        await Stream.objects.filter(pk=taken.pk).aupdate(status=Status.STREAMING, epoch=1, beat=1)
+        generator.say("mine", None)
+        supervisor.request(taken.pk, None)
+        waiting = await create("tests.tap")
+        assert (await ended(waiting)).status == Status.DONE
+
+
+async def test_a_failure_is_logged_without_its_message(caplog) -> None:
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say(RuntimeError("what the person wrote"))
+        await ended(stream)
+    assert "RuntimeError" in caplog.text
+    assert "what the person wrote" not in caplog.text
+
+
+async def test_a_cancelled_task_of_the_generator_is_its_failure() -> None:
+    async with running_supervisor(), tap() as generator:
+        stream = await create("tests.tap")
+        generator.say("partial", asyncio.CancelledError())
+        final = await ended(stream)
+        assert (final.status, final.end_reason) == (Status.ERROR, EndReason.FAILED)
+        assert await text(stream) == "partial"
+
+
 # --- After a crash
 
 
@@ -302,6 +331,29 @@ async def test_a_drain_hands_over_what_carries_on() -> None:
             assert final.status == Status.DONE
             assert await text(stream) == written + "three"
             assert generator.given == ["", written]
+
+
+async def test_hand_overs_use_up_no_attempts(settings) -> None:
+    settings.STREAMING_SWEEP_SECONDS = 0.05
+    async with tap(carries_on=True) as generator:
+        stream = await create("tests.tap", autostart=False)
+        await sync_to_async(actions.start)(stream)
+        await Stream.objects.filter(pk=stream.pk).aupdate(
+            status=Status.STREAMING, epoch=1, beat=claims.RELEASED
+        )
+        for n in range(5):
+            # However little time there is to shut down.
+            async with running_supervisor():
+                generator.say(f"{n} ")
+                await until(lambda n=n: says(stream, "".join(f"{i} " for i in range(n + 1))))
+        async with running_supervisor():
+            generator.say("end", None)
+            assert (await ended(stream)).status == Status.DONE
+            assert await text(stream) == "0 1 2 3 4 end"
+
+
+async def says(stream: Stream, body: str) -> bool:
+    return await text(stream) == body
 
 
 async def test_a_drain_lets_an_answer_end_and_interrupts_one_that_does_not() -> None:
