@@ -214,6 +214,8 @@ class Journal:
         self._due = 0.0
         self._in_flight = False
         self._last_tick = 0.0
+        # Set at the next tick, just before it takes the text; None while nobody waits for it.
+        self._turn: asyncio.Event | None = None
         self._next_beat = self._next_check = 0.0
         self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="streaming-journal", daemon=True)
@@ -239,6 +241,13 @@ class Journal:
         self._dirty[writer] = None
         due = self._last_tick + conf.TICK_SECONDS - self._loop.time()
         self._arm(0.0 if urgent else max(0.0, due))
+
+    async def turn(self) -> None:
+        """Wait until just before the next tick: what is written then is in that tick's batch."""
+        if self._turn is None:
+            self._turn = asyncio.Event()
+            self._arm(max(0.0, self._last_tick + conf.TICK_SECONDS - self._loop.time()))
+        await self._turn.wait()
 
     def fenced(self, stream_id: UUID) -> None:
         """A hint that this stream was ended or claimed by another: look now."""
@@ -271,6 +280,18 @@ class Journal:
 
     def _tick(self) -> None:
         self._timer = None
+        if self._turn is None:
+            self._freeze()
+            return
+        # Those who wait write first: their tasks run before what is scheduled after them.
+        self._turn.set()
+        self._turn = None
+        self._in_flight = True
+        self._loop.call_soon(self._freeze)
+
+    def _freeze(self) -> None:
+        """Hand what is there now to the thread."""
+        self._in_flight = False
         now = self._last_tick = self._loop.time()
         batch = Batch(on_appended=self._appended, on_done=self._done)
         for writer in self._dirty:
@@ -290,8 +311,8 @@ class Journal:
         if batch.appends or batch.ends or batch.beats or batch.checks:
             self._in_flight = True
             self._queue.put(batch)
-        elif held:
-            self._arm(max(0.0, min(self._next_beat, self._next_check) - now))
+        else:
+            self._arm_next()
 
     def _appended(self, outcomes: dict[UUID, Outcome]) -> None:
         accepted = []
@@ -332,7 +353,7 @@ class Journal:
         if not self._writers:
             return
         now = self._loop.time()
-        if self._dirty:
+        if self._dirty or self._turn is not None:
             # An end whose last text was not settled (its row is locked) waits for the tick.
             ending = any(one.end_request and one.frozen is None for one in self._dirty)
             self._arm(0.0 if ending else max(0.0, self._last_tick + conf.TICK_SECONDS - now))
