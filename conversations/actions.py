@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -18,12 +18,15 @@ from streaming import actions as streams
 from . import providers
 from .exceptions import KeyReused, StillRunning, UnknownModel
 from .models import Conversation, Message, Role, Submission
-from .topics import conversation_changed
+from .topics import conversation_changed, list_changed
 
 GENERATOR = "conversations.reply"
 TITLE_CHARS = 60
 # Markdown at the start of a line: a heading, a quote, a list item; the whole line of a fence.
 MARKUP = re.compile(r"^(#{1,6}\s+|>\s*|[-*+]\s+|[`~]{3,}.*$)+")
+
+
+T = TypeVar("T", "Sent", Message)
 
 
 @dataclass(frozen=True)
@@ -46,13 +49,15 @@ def start_conversation(user: Any, content: str, *, key: UUID, model: str = "") -
     """
     _check_model(model)
 
-    def write() -> Message:
+    def write() -> Sent:
+        # Nobody else knows it yet: what `conversation_changed` does for an older one is not needed.
         conversation = Conversation.objects.create(
-            owner=user, title=title_from(content), model=model
+            owner=user, title=title_from(content), model=model, version=1
         )
-        return _ask(conversation, content)
+        list_changed(user.pk)
+        return _ask(conversation, content, version=1)
 
-    return _sent(_once(user, key, ("start", content, model), write))
+    return _once(user, key, ("start", content, model), write, again=_sent)
 
 
 def send_message(conversation: Conversation, content: str, *, key: UUID) -> Sent:
@@ -62,11 +67,13 @@ def send_message(conversation: Conversation, content: str, *, key: UUID) -> Sent
     answer runs.
     """
 
-    def write() -> Message:
-        return _ask(conversation, content)
+    def write() -> Sent:
+        version = conversation_changed(conversation.pk)
+        _refuse_while_running(conversation)
+        return _ask(conversation, content, version)
 
     body = ("send", str(conversation.pk), content)
-    return _sent(_once(conversation.owner, key, body, write))
+    return _once(conversation.owner, key, body, write, again=_sent)
 
 
 def retry(message: Message, *, key: UUID) -> Message:
@@ -82,7 +89,8 @@ def retry(message: Message, *, key: UUID) -> Message:
         _refuse_while_running(conversation)
         return _answer(conversation, message.parent, version)
 
-    return _once(message.conversation.owner, key, ("retry", str(message.pk)), write)
+    body = ("retry", str(message.pk))
+    return _once(message.conversation.owner, key, body, write, again=lambda answer: answer)
 
 
 def stop(message: Message) -> bool:
@@ -109,11 +117,19 @@ def title_from(content: str) -> str:
     return f"{cut}…"
 
 
-def _once(user: Any, key: UUID, body: tuple[str, ...], write: Callable[[], Message]) -> Message:
-    """Run `write` in a transaction for the first submission of `key`; later ones get its message.
+def _once(
+    user: Any,
+    key: UUID,
+    body: tuple[str, ...],
+    write: Callable[[], T],
+    *,
+    again: Callable[[Message], T],
+) -> T:
+    """Run `write` in a transaction for the first submission of `key`.
 
-    The record goes in first: of two submissions at once the second one's insert waits for the
-    first transaction, fails, and reads what it stored.
+    Later ones get what `again` makes of the first one's message. The record goes in first: of two
+    submissions at once the second one's insert waits for the first transaction, fails, and reads
+    what it stored.
     """
     body_hash = hashlib.sha256("\0".join(body).encode()).hexdigest()
     with transaction.atomic():
@@ -128,15 +144,14 @@ def _once(user: Any, key: UUID, body: tuple[str, ...], write: Callable[[], Messa
                 raise KeyReused(
                     _("This form was already sent with another text. Send it again.")
                 ) from None
-            return first.message
-        submission.message = write()
+            return again(first.message)
+        stored = write()
+        submission.message = stored.prompt if isinstance(stored, Sent) else stored
         submission.save(update_fields=["message"])
-    return submission.message
+    return stored
 
 
-def _ask(conversation: Conversation, content: str) -> Message:
-    version = conversation_changed(conversation.pk)
-    _refuse_while_running(conversation)
+def _ask(conversation: Conversation, content: str, version: int) -> Sent:
     prompt = Message.objects.create(
         conversation=conversation,
         parent_id=conversation.leaf_id,
@@ -144,8 +159,7 @@ def _ask(conversation: Conversation, content: str) -> Message:
         content=content,
         version=version,
     )
-    _answer(conversation, prompt, version)
-    return prompt
+    return Sent(prompt, _answer(conversation, prompt, version))
 
 
 def _answer(conversation: Conversation, prompt: Message | None, version: int) -> Message:

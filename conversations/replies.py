@@ -112,12 +112,11 @@ def store(stream: Stream, text: str) -> dict[str, int]:
     The versions of message and conversation stay: every page that shows them follows the stream.
     The owner's list changes (its running mark), which a page that shows the end knows as well.
     """
-    message = Message.objects.filter(stream=stream.pk).first()
+    message = _message_of(stream)
     if message is None:
         return {}
-    message.content = text
-    message.usage = stream.result.get("usage", {})
-    message.save(update_fields=["content", "usage"])
+    usage = stream.result.get("usage", {})
+    Message.objects.filter(pk=message.pk).update(content=text, usage=usage)
     return {f"user:{stream.owner_id}": list_changed(stream.owner_id)}
 
 
@@ -130,11 +129,21 @@ def may_read(user: Any, stream: Stream) -> bool:
 
 def may_stop(user: Any, stream: Stream) -> bool:
     """The owner of the conversation, as long as it is not deleted."""
-    return Message.objects.filter(
-        stream=stream.pk,
-        conversation__owner=user.pk,
-        conversation__deleted_at__isnull=True,
-    ).exists()
+    message = _message_of(stream)
+    if message is None:
+        return False
+    conversation = message.conversation
+    return conversation.owner_id == user.pk and conversation.deleted_at is None
+
+
+def _message_of(stream: Stream) -> Message | None:
+    """The answer whose text the stream is; one query, none if it was loaded with its stream."""
+    relation = Stream._meta.get_field("message")
+    if not relation.is_cached(stream):
+        messages = Message.objects.select_related("conversation")
+        relation.set_cached_value(stream, messages.filter(stream=stream.pk).first())
+    found: Message | None = relation.get_cached_value(stream)
+    return found
 
 
 def carries_on(stream: Stream) -> bool:
@@ -147,5 +156,5 @@ def carries_on(stream: Stream) -> bool:
 
 
 def foot_context(stream: Stream) -> dict[str, Any]:
-    """What the foot template needs beside the stream."""
-    return {"message": Message.objects.filter(stream=stream.pk).first()}
+    """What the foot template needs beside the stream; of an open one nothing."""
+    return {} if stream.is_open else {"message": _message_of(stream)}

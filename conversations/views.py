@@ -123,7 +123,7 @@ def conversation_create(request: HtmxRequest) -> HttpResponse:
     if newcomer:
         # Another person's page needs another CSRF token and another socket: load it whole.
         return HttpResponseClientRedirect(sent.conversation.get_absolute_url())
-    response = _chat_page(request, sent.conversation, MessageForm())
+    response = _chat_page(request, sent.conversation, MessageForm(), sent)
     push_url(response, sent.conversation.get_absolute_url())
     return reswap(retarget(response, "#main"), "outerHTML")
 
@@ -280,11 +280,23 @@ def _start_page(request: HtmxRequest, form: SpokenForm) -> HttpResponse:
     return _page(request, "start", _composer_context(None, form) | {"examples": EXAMPLES})
 
 
-def _chat_page(request: HtmxRequest, conversation: Conversation, form: SpokenForm) -> HttpResponse:
-    path = path_to(conversation.pk, conversation.leaf_id)
-    first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
-    context = {
-        "messages_shown": messages_of(path[first:]),
+def _chat_page(
+    request: HtmxRequest,
+    conversation: Conversation,
+    form: SpokenForm,
+    started: actions.Sent | None = None,
+) -> HttpResponse:
+    """The page of a chat; a chat that was `started` just now brings its list entry along."""
+    if started:
+        request.user.refresh_from_db(fields=["version"])
+        shown, first = [started.prompt, started.answer], 0
+        context = _sidebar_context(request) | {"current_path": conversation.get_absolute_url()}
+    else:
+        path = path_to(conversation.pk, conversation.leaf_id)
+        first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
+        shown, context = messages_of(path[first:]), {}
+    context |= {
+        "messages_shown": shown,
         "earlier_count": first,
         **_composer_context(conversation, form),
         **_state_context(conversation),

@@ -29,10 +29,10 @@ def stream(context: template.Context, stream: Stream, text: str | None = None) -
     user = getattr(context.get("request"), "user", None)
     if user is not None and not access.may_read(user, stream):
         return {"stream": None}
-    # The row may be older than the chunks; both only grow, and the page follows from here.
-    document = get_generator(stream.generator).renderer.live(
-        text_of(stream) if text is None else text
-    )
+    if text is None:
+        # The row may be older than the chunks; both only grow, and the page follows from here.
+        text = text_of(stream) if stream.length else ""
+    document = get_generator(stream.generator).renderer.live(text)
     if not stream.is_open:
         document.finish()
     return {

@@ -201,7 +201,7 @@ def test_the_owner_and_auditors_may_read_but_only_the_owner_may_stop(
     assert [replies.may_read(user, stream) for user in readers] == [True, False, True, False]
     assert [replies.may_stop(user, stream) for user in readers] == [True, False, False, False]
     Conversation.objects.update(deleted_at=sent.prompt.created_at)
-    assert not replies.may_read(owner, stream)
+    assert not replies.may_read(owner, Stream.objects.get(pk=stream.pk))
 
 
 def test_the_generator_is_registered_with_the_chat_s_hooks():
