@@ -14,6 +14,7 @@ _WHERE = {
     "End": "generators",
     "owner_only": "generators",
     "StreamFailed": "exceptions",
+    "next_tick": "supervisor",
     "create": "actions",
     "start": "actions",
     "stop": "actions",

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.conf import settings
+from django.core.signals import setting_changed
+from django.dispatch import receiver
 
 DEFAULTS: dict[str, Any] = {
     # Who runs generators in a server process: "embedded" (this process) or "off".
@@ -50,10 +52,18 @@ DEFAULTS: dict[str, Any] = {
 
 
 class Conf:
-    """Reads each setting when it is asked for, so that tests may override it."""
+    """Reads each setting once, when it is first asked for; tests that override one are heard."""
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(settings, f"STREAMING_{name}", DEFAULTS[name])
+        value = getattr(settings, f"STREAMING_{name}", DEFAULTS[name])
+        # The next access finds it here without a call: some are asked for by each token.
+        self.__dict__[name] = value
+        return value
 
 
 conf = Conf()
+
+
+@receiver(setting_changed)
+def _forget(*, setting: str, **kwargs: Any) -> None:
+    conf.__dict__.pop(setting.removeprefix("STREAMING_"), None)

@@ -42,8 +42,9 @@ class Tab:
         self.shown: Shown | None = None
         self.on_text: Callable[[], None] | None = None
         self.frame_bytes = 0
-        # A form is on its way: its answer may bring what topics announce.
-        self.is_posting = False
+        # Not set while a form is on its way: its answer may bring what topics announce.
+        self.answered = asyncio.Event()
+        self.answered.set()
         self.unacked = 0
         self.newest = 0
         self.ack_timer: asyncio.TimerHandle | None = None
@@ -115,8 +116,7 @@ class Tab:
         """What the element's own hx-get does when its topic has changed, as the page's module
         waits for an answer or an end frame that may bring the version."""
         await asyncio.sleep(NOTICE_SECONDS)
-        while self.is_posting:
-            await asyncio.sleep(NOTICE_SECONDS)
+        await self.answered.wait()
         known, url = self.topics[topic]
         if version <= known:
             return
@@ -192,7 +192,7 @@ class Guest:
         sent = time.monotonic()
         first.on_text = lambda: self.first_text(sent)
         fields = form.fields | {"content": content}
-        first.is_posting = True
+        first.answered.clear()
         async with self.http.post(self.url + form.action, data=fields, headers=headers) as response:
             response.raise_for_status()
             path = response.headers["HX-Push-Url"]
@@ -202,7 +202,7 @@ class Guest:
             first.on_text()
             first.on_text = None
         await first.watch(page)
-        first.is_posting = False
+        first.answered.set()
         others = [self.join(tab, path) for tab in self.tabs[1:]]
         await asyncio.gather(first.read(), *others)
 

@@ -15,6 +15,8 @@ from typing import Any
 import aiohttp
 from django.conf import settings
 
+from streaming.supervisor import next_tick
+
 from .base import Event, Finished, ProviderError, Reasoning, Text
 from .decoding import Decoder
 from .errors import cut, error_of, seconds_of, unreadable
@@ -31,6 +33,8 @@ TRAILER_SECONDS = 2.0
 LAST_BYTE_SECONDS = 0.1
 ERROR_BODY_MAX_BYTES = 64 * 1024
 MODEL_LIST_MAX_BYTES = 4 * 1024 * 1024
+# A provider whose tokens come closer than this is read once a tick instead of once a token.
+FAST_SECONDS = 0.03
 # A larger piece is handed on in parts, so that the log can slow us down in between.
 PIECE_MAX_CHARS = 32 * 1024
 
@@ -127,6 +131,9 @@ async def converse(call: Call, decoder: Decoder) -> AsyncGenerator[Event, None]:
                     yield event
                 if decoder.error is not None:
                     raise decoder.error
+                if events and watch.waited < FAST_SECONDS and decoder.reason is None:
+                    # More will be here by then, and is read at once.
+                    await next_tick()
             for event in _pieces(decoder.finish()):
                 yield event
             if decoder.reason is None:
@@ -176,6 +183,8 @@ class Watch:
         self._handle: asyncio.Handle = self._loop.call_soon(self._look)
         # When the last read ended, or the one under way began.
         self.read_at = began
+        # How long the last read took.
+        self.waited = 0.0
         # A reader that waits for the log is not a provider that is silent.
         self.reading = False
         self.error: ProviderError | None = None
@@ -238,6 +247,7 @@ async def _read(response: aiohttp.ClientResponse, watch: Watch, decoder: Decoder
         raise (watch.error or cut()) from error
     finally:
         watch.reading = False
+        watch.waited = now() - watch.read_at
 
 
 def _pieces(events: list[Event]) -> list[Event]:
