@@ -1,0 +1,22 @@
+"""The answer when something failed: 503 while the database is away, 500 for what is our fault."""
+
+from __future__ import annotations
+
+import sys
+
+from django.db import InterfaceError, OperationalError
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+
+RETRY_AFTER_SECONDS = 5
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Django's `handler500`, called while the exception is being handled. No query."""
+    if isinstance(sys.exception(), (OperationalError, InterfaceError)):
+        return HttpResponse(
+            render_to_string("503.html"),
+            status=503,
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+        )
+    return HttpResponse(render_to_string("500.html"), status=500)
