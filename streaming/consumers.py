@@ -10,12 +10,14 @@ import asyncio
 import contextvars
 import json
 import logging
+import math
 from collections import deque
 from typing import Any
 from uuid import UUID
 
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
+from django.db import Error as DatabaseError
 
 from . import topics
 from .access import may_read
@@ -34,6 +36,11 @@ SIGNED_OUT, BAD_MESSAGE, TOO_MANY, TRY_AGAIN = 4401, 4400, 4429, 1013
 MAX_MESSAGE_CHARS = 16_384
 # Inbound messages in ten seconds: acks come once a second, follows with the page.
 MAX_MESSAGES, MESSAGES_SECONDS = 300, 10.0
+# What a message can raise that is no JSON, nests too deep, lacks a key or holds no such number.
+BAD_MESSAGE_ERRORS = (
+    *(ValueError, KeyError, TypeError, AttributeError),
+    *(OverflowError, RecursionError),
+)
 
 _sockets: set[StreamConsumer] = set()
 
@@ -53,9 +60,12 @@ class PageFollower:
 
     def push(self, frame: Frame) -> None:
         self.socket.push(frame)
+        if frame.is_last:
+            # The page forgets the stream with this frame; so do the socket and, unused, the tail.
+            self.socket.leave(self)
 
     def gone(self) -> None:
-        self.socket.push(gone_frame(str(self.tail.stream_id)))
+        self.push(gone_frame(str(self.tail.stream_id)))
 
 
 class StreamConsumer(AsyncConsumer):
@@ -138,7 +148,7 @@ class StreamConsumer(AsyncConsumer):
             content = json.loads(text)
             handler = getattr(self, f"receive_{content['type']}")
             await handler(content)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except BAD_MESSAGE_ERRORS as error:
             logger.info("A socket sent what is no message: %s", type(error).__name__)
             await self.close(BAD_MESSAGE)
 
@@ -154,18 +164,23 @@ class StreamConsumer(AsyncConsumer):
         if not await run_consumer(_may_read, self.user, stream_id):
             self.push(gone_frame(str(stream_id)))
             return
-        self._leave(stream_id)
         tail = self.hub.tail(stream_id)
+        before = self.followers.get(stream_id)
         follower = self.followers[stream_id] = PageFollower(self, tail, cut, key)
         tail.join(follower)
+        # Last, so that a page that was out of step keeps the tail, and its document, alive.
+        if before is not None:
+            before.tail.leave(before)
 
     async def receive_unfollow(self, content: dict[str, Any]) -> None:
-        self._leave(UUID(content["stream"]))
+        if follower := self.followers.get(UUID(content["stream"])):
+            self.leave(follower)
 
-    def _leave(self, stream_id: UUID) -> None:
-        follower = self.followers.pop(stream_id, None)
-        if follower is not None:
-            follower.tail.leave(follower)
+    def leave(self, follower: PageFollower) -> None:
+        """The page follows the stream no more."""
+        if self.followers.get(follower.tail.stream_id) is follower:
+            del self.followers[follower.tail.stream_id]
+        follower.tail.leave(follower)
 
     async def receive_watch(self, content: dict[str, Any]) -> None:
         topic, version = str(content["topic"]), int(content["version"])
@@ -233,7 +248,11 @@ class StreamConsumer(AsyncConsumer):
                 self.push(BEAT)
             if now - asked_at >= conf.ACCESS_SECONDS:
                 asked_at = now
-                await self._ask_again()
+                try:
+                    await self._ask_again()
+                except DatabaseError as error:
+                    asked_at = -math.inf
+                    logger.warning("Access is asked again later: %s", type(error).__name__)
 
     async def _ask_again(self) -> None:
         user = await run_consumer(user_of_session, self.session_key)
@@ -241,10 +260,9 @@ class StreamConsumer(AsyncConsumer):
             await self.close(SIGNED_OUT)
             return
         self.user = user
-        for stream_id in list(self.followers):
+        for stream_id, follower in list(self.followers.items()):
             if not await run_consumer(_may_read, user, stream_id):
-                self._leave(stream_id)
-                self.push(gone_frame(str(stream_id)))
+                follower.gone()
 
 
 def _may_read(user: Any, stream_id: UUID) -> bool:
@@ -254,12 +272,11 @@ def _may_read(user: Any, stream_id: UUID) -> bool:
 
 async def close_all_sockets(code: int) -> None:
     """Close this process's sockets, so that their pages come back to another or a new one."""
-    for socket in list(_sockets):
-        await socket.close(code)
+    await asyncio.gather(*(one.close(code) for one in list(_sockets)), return_exceptions=True)
 
 
 async def close_sockets_of(user_pk: Any) -> None:
     """Close a user's sockets at once: signed out, blocked or deleted."""
-    for socket in list(_sockets):
-        if socket.user.pk == user_pk:
-            await socket.close(SIGNED_OUT)
+    own = [one for one in _sockets if one.user.pk == user_pk]
+    # A socket that is gone already must not keep the others open.
+    await asyncio.gather(*(one.close(SIGNED_OUT) for one in own), return_exceptions=True)

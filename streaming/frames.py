@@ -17,14 +17,20 @@ class Frame:
 
     header: str
     html: str
+    # Of its stream: no frame follows it.
+    is_last: bool = False
 
     def text(self, generation: int, number: int) -> str:
         return f'<!--{{"g":{generation},"n":{number},{self.header}}}-->{self.html}'
 
 
+LAST = ("end", "gone")
+
+
 def frame(kind: str, html: str = "", **header: Any) -> Frame:
     """A frame of kind `t`; header values are numbers, booleans, ids and hashes, never text."""
-    return Frame(json.dumps({"t": kind, **header}, separators=(",", ":"))[1:-1], html)
+    encoded = json.dumps({"t": kind, **header}, separators=(",", ":"))[1:-1]
+    return Frame(encoded, html, is_last=kind in LAST)
 
 
 def stream_frame(

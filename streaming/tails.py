@@ -8,12 +8,15 @@ a gap reads the database. A follower whose page is in step gets the shared frame
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from django.db import Error as DatabaseError
 from django.template.loader import render_to_string
 
 from .conf import conf
+from .exceptions import log_failure
 from .executors import run_read, run_rendering
 from .frames import Frame, stream_frame
 from .generators import get_generator
@@ -29,6 +32,10 @@ if TYPE_CHECKING:
 SMALL_BLOCK_CHARS = 4_096
 # Above this size it is rendered in a thread, so that other streams do not wait.
 LARGE_BLOCK_CHARS = 16_384
+# A database that does not answer is asked again after so long.
+RETRY_SECONDS = 1.0
+
+logger = logging.getLogger(__name__)
 
 
 class Follower(Protocol):
@@ -43,10 +50,12 @@ class Follower(Protocol):
         """Whether the page's socket may be given a frame of `size` characters now."""
         ...
 
-    def push(self, frame: Frame) -> None: ...
+    def push(self, frame: Frame) -> None:
+        """Hand a frame to the page; with the end frame it leaves the tail."""
+        ...
 
     def gone(self) -> None:
-        """The stream does not exist any more."""
+        """The stream does not exist any more; the page leaves the tail."""
         ...
 
 
@@ -77,6 +86,9 @@ class Tail:
 
     def join(self, follower: Follower) -> None:
         self.followers.add(follower)
+        if not self._hub.writes_here(self.stream_id) and not self.is_ended:
+            # Its page may have been drawn with more than this process knows yet.
+            self.look()
         self.catch_up(follower)
 
     def leave(self, follower: Follower) -> None:
@@ -89,7 +101,7 @@ class Tail:
     def catch_up(self, follower: Follower) -> None:
         """Bring a page in step by one merged frame, if its socket has room."""
         document = self._document
-        if document is None or self._at_work.locked() or follower.in_step:
+        if document is None or self._loading or self._at_work.locked() or follower.in_step:
             return
         if self._final is not None and not self.is_ended:
             return
@@ -120,14 +132,16 @@ class Tail:
 
     def _tell(self, delta: Delta, start: int) -> None:
         """The document moved on from `start`: one frame for all who are in step."""
+        assert self._document is not None
         frame = self._frame(delta, start)
         size = len(frame.html)
-        if not size and self._document and start == self._document.cut:
-            # Trailing white space, for example: it comes with what makes it show.
-            return
+        # Trailing white space, for example: it comes with what makes it show.
+        shows_nothing = not size and start == self._document.cut
         for follower in list(self.followers):
             if not follower.in_step:
                 self.catch_up(follower)
+            elif shows_nothing:
+                continue
             elif follower.has_room(size):
                 self._hand_over(follower, frame)
             else:
@@ -139,7 +153,7 @@ class Tail:
         """Committed text at offset `start`."""
         if self._loading:
             self._early.append((start, text))
-        elif start > self.length:
+        elif start > self.length or self._document is None:
             self.look()
         elif start + len(text) > self.length:
             self._unfed.append(text[self.length - start :])
@@ -163,30 +177,43 @@ class Tail:
 
     async def _look(self) -> None:
         try:
-            while self._look_again:
-                self._look_again = False
-                found = await run_read(_read, self.stream_id, self.length, self._document is None)
-                if found is None:
-                    for follower in list(self.followers):
-                        follower.gone()
-                    return
-                stream, text, document = found
-                if document is not None:
-                    self._document = document
-                elif text:
-                    self._unfed.append(text)
-                self.length += len(text)
+            stream = await self._load()
         finally:
             self._loading = False
+        if stream is None:
+            return
         early, self._early = self._early, []
         for start, text in early:
             self.extend(start, text)
         if not stream.is_open and self.length == stream.length:
             self.end(stream)
-        if document is not None:
-            for follower in list(self.followers):
-                self.catch_up(follower)
         self._arrange_feed()
+        for follower in list(self.followers):
+            self.catch_up(follower)
+
+    async def _load(self) -> Stream | None:
+        """Take in what the database has; the row, or None if there is no more to do here."""
+        stream = None
+        while self._look_again:
+            self._look_again = False
+            try:
+                found = await run_read(_read, self.stream_id, self.length, self._document is None)
+            except DatabaseError as error:
+                logger.warning("Stream %s waits: %s", self.stream_id, type(error).__name__)
+                await asyncio.sleep(RETRY_SECONDS)
+                self._look_again = bool(self.followers)
+                continue
+            if found is None:
+                for follower in list(self.followers):
+                    follower.gone()
+                return None
+            stream, text, document = found
+            if document is not None:
+                self._document = document
+            elif text:
+                self._unfed.append(text)
+            self.length += len(text)
+        return stream
 
     def _arrange_feed(self) -> None:
         """Render what is there now or, for a large open block, a little later."""
@@ -204,7 +231,12 @@ class Tail:
         else:
             start = self._document.cut
             self._fed_at = self._hub.time()
-            self._tell(self._document.feed(self._take_unfed()), start)
+            try:
+                delta = self._document.feed(self._take_unfed())
+            except Exception as error:
+                self._start_over(error)
+            else:
+                self._tell(delta, start)
 
     def _feed_later(self) -> None:
         self._timer = None
@@ -216,11 +248,23 @@ class Tail:
         assert document is not None
         async with self._at_work:
             start = document.cut
-            delta = await run_rendering(document.feed, self._take_unfed())
+            try:
+                delta = await run_rendering(document.feed, self._take_unfed())
+            except Exception as error:
+                self._start_over(error)
+                return
         self._fed_at = self._hub.time()
         self._tell(delta, start)
         if self._final is None:
             self._arrange_feed()
+
+    def _start_over(self, error: Exception) -> None:
+        """The document failed within a text and may lack some: the next text makes a fresh one."""
+        log_failure(logger, error, "Stream %s cannot be rendered", self.stream_id)
+        self._document, self.length = None, 0
+        self._unfed.clear()
+        for follower in self.followers:
+            follower.in_step = False
 
     def _take_unfed(self) -> str:
         text = "".join(self._unfed)
@@ -235,10 +279,10 @@ class Tail:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        foot = await run_read(render_foot, stream)
+        foot = await _foot_of(stream)
         async with self._at_work:
             start = document.cut
-            if document.end + len(self._unfed) > LARGE_BLOCK_CHARS:
+            if self.length > LARGE_BLOCK_CHARS:
                 delta = await run_rendering(_close, document, self._take_unfed())
             else:
                 delta = _close(document, self._take_unfed())
@@ -270,6 +314,19 @@ def _read(
     text = text_from(stream_id, start, stream.length) if stream.length > start else ""
     document = get_generator(stream.generator).renderer.live(text) if with_document else None
     return stream, text, document
+
+
+async def _foot_of(stream: Stream) -> str:
+    """The foot of an ended stream; empty, so that the end is told, if its template fails."""
+    while True:
+        try:
+            return await run_read(render_foot, stream)
+        except DatabaseError as error:
+            logger.warning("The foot of stream %s waits: %s", stream.pk, type(error).__name__)
+            await asyncio.sleep(RETRY_SECONDS)
+        except Exception as error:
+            log_failure(logger, error, "The foot of stream %s cannot be drawn", stream.pk)
+            return ""
 
 
 def render_foot(stream: Stream, **page: Any) -> str:

@@ -24,7 +24,13 @@ def write(stream: Stream, *texts: str) -> None:
             stream=stream, start=start, text=text, epoch=1, created_at=timezone.now()
         )
         start += len(text)
-    Stream.objects.filter(pk=stream.pk).update(status=Status.STREAMING, epoch=1, length=start)
+    Stream.objects.filter(pk=stream.pk).update(
+        # Not released (0): no sweep claims it at once.
+        status=Status.STREAMING,
+        epoch=1,
+        beat=1,
+        length=start,
+    )
 
 
 def end(stream: Stream, status: Status = Status.DONE, reason: str = EndReason.COMPLETE) -> None:

@@ -2,19 +2,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.db import connection
 
-from streaming import actions, topics
+from streaming import actions, tails, topics
 from streaming.consumers import close_sockets_of
 from streaming.generators import owner_only
 from streaming.hub import get_hub
 from streaming.models import Status, Stream
-from streaming.rendering import PlainText
+from streaming.rendering import PlainText, PlainTextDocument
 
 from .live import Tap, ended, running_supervisor, tap, text, until
 from .pages import Page
+from .rows import end, write
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -133,9 +136,6 @@ async def test_text_of_another_process_is_found_by_polling(generator: Tap, owner
     stream = await create("tests.tap", owner=owner, autostart=False)
     page = await Page.open(owner)
     await page.follow(stream.pk)
-
-    from .rows import end, write
-
     await sync_to_async(write)(stream, "from ", "elsewhere")
     await page.until_end_is(14)
     await sync_to_async(end)(stream)
@@ -214,7 +214,10 @@ async def test_the_sockets_of_one_user_can_be_closed(generator: Tap, owner, stra
 
 @pytest.mark.parametrize(
     "message",
-    [" ", "[]", "no json", '{"type": "send"}', '{"type": "follow", "stream": "x"}', "{}"],
+    [
+        *(" ", "[]", "no json", '{"type": "send"}', '{"type": "follow", "stream": "x"}', "{}"),
+        *('{"type": "ack", "n": Infinity}', "[" * 10_000),
+    ],
 )
 async def test_what_is_no_message_closes_the_socket(generator: Tap, owner, message: str) -> None:
     page = await Page.open(owner)
@@ -328,3 +331,142 @@ async def test_nothing_is_left_behind_when_pages_go(generator: Tap, owner) -> No
     await page.until_end_is(4)
     await page.close()
     await until(lambda: not get_hub().tails)
+
+
+async def test_a_page_may_show_the_ends_of_any_number_of_streams(
+    settings, generator: Tap, owner
+) -> None:
+    settings.STREAMING_MAX_FOLLOWS = 2
+    page = await Page.open(owner)
+    for _ in range(4):
+        stream = await create("tests.tap", owner=owner)
+        generator.say("text", None)
+        await page.follow(stream.pk)
+        await page.until("end")
+    assert not get_hub().tails
+    await page.close()
+
+
+async def test_a_deleted_stream_is_told_once(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner, autostart=False)
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    await page.frame()
+    await Stream.objects.all().adelete()
+    await page.until("gone")
+    assert not get_hub().tails
+    # The hub's polling would tell it again four times a second.
+    assert await page.communicator.receive_nothing(timeout=0.6)
+    await page.close()
+
+
+# --- When something fails
+
+
+@asynccontextmanager
+async def without(table: str) -> AsyncIterator[None]:
+    """A database that answers no query of `table`."""
+
+    @sync_to_async
+    def rename(old: str, new: str) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute(f"ALTER TABLE {old} RENAME TO {new}")
+
+    await rename(table, "away")
+    try:
+        yield
+    finally:
+        await rename("away", table)
+
+
+async def test_a_tail_that_cannot_read_tries_again(
+    monkeypatch: pytest.MonkeyPatch, generator: Tap, owner
+) -> None:
+    monkeypatch.setattr(tails, "RETRY_SECONDS", 0.02)
+    stream = await create("tests.tap", owner=owner, autostart=False)
+    await sync_to_async(write)(stream, "one ", "two ")
+    page = await Page.open(owner)
+    async with without("streaming_chunk"):
+        await page.follow(stream.pk)
+        await until(lambda: stream.pk in get_hub().tails)
+        # What is told meanwhile is kept in its place.
+        get_hub().extend(stream.pk, 8, "three")
+        assert await page.communicator.receive_nothing(timeout=0.1)
+    await sync_to_async(write)(stream, "three")
+    await page.until_end_is(13)
+    assert page.html(stream.pk) == plain.render("one two three")
+    await page.close()
+
+
+async def test_access_is_asked_again_after_a_failure(settings, generator: Tap, owner) -> None:
+    settings.STREAMING_HEARTBEAT_SECONDS = 0.05
+    settings.STREAMING_ACCESS_SECONDS = 0.05
+    page = await Page.open(owner)
+    async with without("django_session"):
+        for _ in range(3):
+            assert (await page.frame())["t"] == "beat"
+    await owner.__class__.objects.filter(pk=owner.pk).aupdate(password="changed")
+    assert (await page.until("close"))["code"] == 4401
+
+
+async def test_an_end_is_told_without_a_foot_that_fails(owner) -> None:
+    def fail(stream: Stream) -> dict:
+        raise RuntimeError("no foot")
+
+    async with (
+        tap(may_read=owner_only, foot_context=fail) as generator,
+        running_supervisor(),
+    ):
+        stream = await create("tests.tap", owner=owner)
+        page = await Page.open(owner)
+        await page.follow(stream.pk)
+        generator.say("text", None)
+        assert (await page.until("end"))["status"] == Status.DONE
+        await page.close()
+
+
+async def test_a_document_that_fails_is_made_anew(owner) -> None:
+    class Flaky(PlainText):
+        def live(self, text: str = "") -> PlainTextDocument:
+            return FlakyDocument(text)
+
+    class FlakyDocument(PlainTextDocument):
+        def feed(self, text: str):
+            if text == "poison":
+                raise RuntimeError(text)
+            return super().feed(text)
+
+    async with (
+        tap(may_read=owner_only, renderer=Flaky()) as generator,
+        running_supervisor(),
+    ):
+        stream = await create("tests.tap", owner=owner)
+        page = await Page.open(owner)
+        await page.follow(stream.pk)
+        generator.say("one ")
+        await page.until_end_is(4)
+        generator.say("poison")
+        await committed(stream, "one poison")
+        generator.say(" two", None)
+        await page.until("end")
+        assert page.html(stream.pk) == plain.render("one poison two")
+        await page.close()
+
+
+async def test_a_page_that_knows_more_is_not_set_back(settings, owner) -> None:
+    # Another process wrote and drew it; neither doorbell nor poll has told this one.
+    settings.STREAMING_POLL_SECONDS_WITHOUT_LAYER = 1_000
+    async with tap(may_read=owner_only), running_supervisor():
+        stream = await create("tests.tap", owner=owner, autostart=False)
+        await sync_to_async(write)(stream, "a\n")
+        first, second = await Page.open(owner), await Page.open(owner)
+        await first.follow(stream.pk)
+        await first.until_end_is(2)
+        await sync_to_async(write)(stream, "b\n")
+        second.body[str(stream.pk)] = (plain.render("a\nb\n"), "")
+        await second.follow(stream.pk, cut=4, key=plain.version)
+        header = await second.frame()
+        assert (header["full"], header["from"], header["end"]) == (False, 4, 4)
+        await first.until_end_is(4)
+        await first.close()
+        await second.close()
