@@ -8,6 +8,7 @@ from http import HTTPStatus
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
+from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
@@ -67,6 +68,18 @@ class ContentSecurityPolicyMiddleware(HeadersMiddleware):
         else:
             scripts = f"'nonce-{request.csp_nonce}' 'strict-dynamic'"  # type: ignore[attr-defined]
         response.headers.setdefault("Content-Security-Policy", POLICY.format(scripts=scripts))
+        return response
+
+
+class Utf8Middleware(HeadersMiddleware):
+    """Refuses bodies in other encodings; Python knows some that raise, or make half characters."""
+
+    def prepare(self, request: HttpRequest) -> None:
+        charset = (request.content_params or {}).get("charset", "utf-8")
+        if charset.lower() != "utf-8":
+            raise BadRequest("The body must be UTF-8.")
+
+    def finish(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
         return response
 
 

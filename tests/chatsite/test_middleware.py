@@ -5,7 +5,7 @@ import re
 import pytest
 from django.conf import settings
 from django.http import HttpResponse
-from django.test import AsyncRequestFactory, RequestFactory
+from django.test import AsyncRequestFactory, Client, RequestFactory
 from django.utils.module_loading import import_string
 
 from chatsite.middleware import ContentSecurityPolicyMiddleware, PrivatePagesMiddleware
@@ -83,3 +83,24 @@ def test_the_admins_pages_work_under_the_policy(client_of, auditor, page):
 def test_every_middleware_spares_async_requests_a_thread():
     sync_only = [name for name in settings.MIDDLEWARE if not import_string(name).async_capable]
     assert sync_only == []
+
+
+@pytest.mark.parametrize("charset", ["raw_unicode_escape", "idna", "rot13", "undefined", "utf-16"])
+def test_a_body_in_another_encoding_is_400(db, charset):
+    form = (
+        b'--B\r\nContent-Disposition: form-data; name="content"\r\n\r\n\\ud800\r\n'
+        b'--B\r\nContent-Disposition: form-data; name="key"\r\n\r\n'
+        b"00000000-0000-4000-8000-000000000000\r\n--B--\r\n"
+    )
+    response = Client(raise_request_exception=False).generic(
+        "POST", "/c/", form, f"multipart/form-data; boundary=B; charset={charset}"
+    )
+    assert response.status_code == 400
+
+
+@pytest.mark.parametrize("charset", ["utf-8", "UTF-8"])
+def test_a_body_that_says_utf_8_is_read(db, charset):
+    response = Client().generic(
+        "POST", "/c/", b"content=", f"application/x-www-form-urlencoded; charset={charset}"
+    )
+    assert response.status_code == 422
