@@ -17,6 +17,7 @@ from asgiref.sync import async_to_sync
 from channels.layers import InMemoryChannelLayer, get_channel_layer
 
 from .appending import Append
+from .exceptions import log_failure
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -98,6 +99,13 @@ class Doorbell:
     def _hear(self, message: dict[str, Any]) -> None:
         if message.get("origin") == self._origin:
             return
+        try:
+            self._hand_on(message)
+        except Exception as error:
+            # Of a release with other messages, for example; this process goes on listening.
+            log_failure(logger, error, "A doorbell was not understood")
+
+    def _hand_on(self, message: dict[str, Any]) -> None:
         for stream_id, start, text in message["appends"]:
             if text:
                 self._hub.extend(UUID(stream_id), start, text)

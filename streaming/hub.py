@@ -20,6 +20,7 @@ from django.db import Error as DatabaseError
 from . import doorbell, topics
 from .appending import Append
 from .conf import conf
+from .exceptions import log_failure
 from .executors import run_read
 from .models import OPEN_STATUSES, Stream
 from .tails import Tail
@@ -73,6 +74,8 @@ class Hub:
         self._loop = loop
         self.tails: dict[UUID, Tail] = {}
         self._subscriptions: dict[UUID, set[Subscription]] = {}
+        # Where polling saw the streams of subscriptions: (length, status), None without a row.
+        self._polled: dict[UUID, tuple[int, str] | None] = {}
         self._watchers: dict[str, set[TopicSubscriber]] = {}
         self._versions: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -195,6 +198,9 @@ class Hub:
                     await self._poll_topics()
             except DatabaseError as error:
                 logger.warning("The hub cannot read the database: %s", error)
+            except Exception as error:
+                # One topic's function, for example: whoever waits on others is still told.
+                log_failure(logger, error, "A round of the hub's polling failed")
 
     async def _poll_streams(self) -> None:
         """One query over what is followed here and written elsewhere."""
@@ -210,12 +216,16 @@ class Hub:
         ]
         if not known and not waiting:
             return
-        rows = {row[0]: row[1:] for row in await run_read(_positions, [*known, *waiting])}
-        for stream_id in [*known, *waiting]:
+        rows = await run_read(_positions, [*known, *waiting])
+        for stream_id, told in known.items():
             # A deleted stream is in no answer: its readers find out by looking.
             length, status = rows.get(stream_id, (0, None))
-            if length > known.get(stream_id, 0) or status not in OPEN_STATUSES:
+            if length > told or status not in OPEN_STATUSES:
                 self.hint(stream_id)
+        for stream_id in waiting:
+            if stream_id not in self._polled or self._polled[stream_id] != rows.get(stream_id):
+                self._wake(stream_id)
+        self._polled = {stream_id: rows.get(stream_id) for stream_id in waiting}
 
     async def _poll_topics(self) -> None:
         if self._watchers:
@@ -251,8 +261,9 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _positions(stream_ids: list[UUID]) -> list[tuple[UUID, int, str]]:
-    return list(Stream.objects.filter(pk__in=stream_ids).values_list("pk", "length", "status"))
+def _positions(stream_ids: list[UUID]) -> dict[UUID, tuple[int, str]]:
+    rows = Stream.objects.filter(pk__in=stream_ids).values_list("pk", "length", "status")
+    return {stream_id: (length, status) for stream_id, length, status in rows}
 
 
 _hub: Hub | None = None

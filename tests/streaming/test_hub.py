@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from asgiref.sync import sync_to_async
+from django.db import connections
+
+from streaming import actions, generators, topics
+from streaming.hub import Hub, get_hub
+
+from .live import until
+from .rows import write, write_nothing
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+async def hub() -> AsyncIterator[Hub]:
+    generators.generator("tests.hub")(write_nothing)
+    hub = get_hub()
+    yield hub
+    await hub.close()
+    generators._registry.pop("tests.hub")
+    await sync_to_async(connections.close_all)()
+
+
+async def test_polling_wakes_a_reader_only_when_its_stream_changed(hub: Hub) -> None:
+    stream = await sync_to_async(actions.create)("tests.hub", autostart=False)
+    async with hub.subscribe(stream.pk) as subscription:
+        await hub._poll_streams()
+        assert await subscription.changed(1)
+        await hub._poll_streams()
+        assert not await subscription.changed(0.01)
+        await sync_to_async(write)(stream, "text")
+        await hub._poll_streams()
+        assert await subscription.changed(1)
+        await sync_to_async(stream.__class__.objects.all().delete)()
+        await hub._poll_streams()
+        assert await subscription.changed(1)
+
+
+class Watcher:
+    def __init__(self) -> None:
+        self.told: list[tuple[str, int]] = []
+
+    def topic_changed(self, topic: str, version: int) -> None:
+        self.told.append((topic, version))
+
+
+async def test_polling_outlives_a_topic_that_fails(settings, hub: Hub) -> None:
+    settings.STREAMING_POLL_SECONDS = settings.STREAMING_POLL_SECONDS_WITHOUT_LAYER = 0.01
+    calls: list[object] = []
+
+    def versions(keys: list[str]) -> dict[str, int]:
+        calls.append(keys)
+        if len(calls) == 1:
+            raise ValueError("not this time")
+        return dict.fromkeys(keys, 2)
+
+    topics.topic("tests.fails", may_watch=lambda user, key: True, versions=versions)
+    watcher = Watcher()
+    try:
+        hub.watch("tests.fails:1", 1, watcher)
+        await until(lambda: watcher.told)
+    finally:
+        hub.unwatch("tests.fails:1", watcher)
+        topics._registry.pop("tests.fails")
+    assert watcher.told == [("tests.fails:1", 2)]
+    assert len(calls) > 1
+
+
+async def test_a_doorbell_of_another_release_is_passed_over(hub: Hub) -> None:
+    hub.doorbell._hear({"origin": "another", "rings": 3})
+    watcher = Watcher()
+    hub.watch("tests:1", 1, watcher)
+    message = {"origin": "another", "appends": [], "hints": [], "topics": {"tests:1": 2}}
+    hub.doorbell._hear(message)
+    await asyncio.sleep(0)
+    assert watcher.told == [("tests:1", 2)]
