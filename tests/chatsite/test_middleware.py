@@ -104,3 +104,12 @@ def test_a_body_that_says_utf_8_is_read(db, charset):
         "POST", "/c/", b"content=", f"application/x-www-form-urlencoded; charset={charset}"
     )
     assert response.status_code == 422
+
+
+def test_an_answer_to_a_wrong_host_has_the_headers_too(client):
+    response = client.get("/", headers={"Host": "evil.example"})
+    assert response.status_code == 400
+    assert response.headers["X-Frame-Options"] == "DENY"
+    assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert "frame-ancestors 'none'" in policy_of(response)
+    assert response.headers["Cache-Control"] == "private, no-store"
