@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import random
+import threading
 from collections.abc import Iterator
 
 import pytest
+from django.db import connection, transaction
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
@@ -151,3 +153,31 @@ def test_fenced_names_what_another_ended_claimed_or_deleted() -> None:
     actions.delete(gone)
     pairs = [(one.pk, 1) for one in (mine, ended, taken, gone)]
     assert fenced(pairs) == {ended.pk, taken.pk, gone.pk}
+
+
+@pytest.mark.skipif(connection.vendor != "postgresql", reason="SQLite locks no rows")
+@pytest.mark.django_db(transaction=True)
+def test_a_locked_row_waits_for_the_next_tick_and_holds_up_no_other() -> None:
+    free, locked = claimed(), claimed()
+    batch = [Append(free.pk, 1, 0, "free"), Append(locked.pk, 1, 0, "locked")]
+    is_locked, may_go = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with transaction.atomic():
+            Stream.objects.select_for_update().get(pk=locked.pk)
+            is_locked.set()
+            may_go.wait(10)
+        connection.close()
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    try:
+        assert is_locked.wait(10)
+        outcomes = append(batch)
+    finally:
+        may_go.set()
+        holder.join()
+    assert outcomes == {free.pk: Outcome.ACCEPTED, locked.pk: Outcome.SKIPPED}
+    # Unchanged again: settled for the one, taken for the other.
+    assert set(append(batch).values()) == {Outcome.ACCEPTED}
+    assert (text_of(free), text_of(locked)) == ("free", "locked")

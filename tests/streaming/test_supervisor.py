@@ -291,6 +291,7 @@ def test_the_sweep_needs_ten_unbroken_seconds_of_silence(owner) -> None:
     assert [round_at(s) for s in (42.5, 45, 47.5, 50)] == [False] * 4
 
 
+@pytest.mark.skipif(connection.vendor != "sqlite", reason="Speaks SQLite")
 def test_a_round_that_cannot_write_proves_nothing(monkeypatch) -> None:
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA query_only = ON")

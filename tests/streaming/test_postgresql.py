@@ -1,0 +1,29 @@
+"""The log's tests once more, on a private PostgreSQL: other statements, and rows that lock."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.services import ROOT
+
+CORE = ("appending", "journal", "supervisor", "consumers", "hub", "reader", "actions")
+
+
+@pytest.mark.services
+def test_the_log_keeps_its_promises_on_postgresql(postgres_database: str) -> None:
+    if os.environ.get("DATABASE_URL", "").startswith("postgres"):
+        pytest.skip("This run is on PostgreSQL already.")
+    files = [f"tests/streaming/test_{name}.py" for name in CORE]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-n0", *files],
+        cwd=ROOT,
+        env={**os.environ, "DATABASE_URL": postgres_database},
+        capture_output=True,
+        text=True,
+        timeout=170,
+    )
+    assert done.returncode == 0, done.stdout[-8_000:] + done.stderr[-2_000:]
