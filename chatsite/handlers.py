@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest, HttpResponseBase
+from django.urls import Resolver404, resolve
 from servestatic import ServeStaticASGI
 
 
@@ -18,13 +20,32 @@ class OneThreadHandler(ASGIHandler):
     Django's own ASGI handler runs Django's own middleware by two hops to that thread for each of
     them, which is a third of the cost of a small page. Async views run as they would, on the event
     loop; their request's thread waits.
+
+    Only a few requests run at once, the others wait in order: a hundred threads that share Python's
+    one lock would all be late together, each with its own database connection.
     """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._places = asyncio.Semaphore(settings.MAX_CONCURRENT_REQUESTS)
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        return await sync_to_async(self.get_response, thread_sensitive=True)(request)
+        respond = sync_to_async(self.get_response, thread_sensitive=True)
+        if _waits_for_text(request):
+            return await respond(request)
+        async with self._places:
+            return await respond(request)
+
+
+def _waits_for_text(request: HttpRequest) -> bool:
+    """Whether the view is async: a live reader, which may wait long and works little."""
+    try:
+        return iscoroutinefunction(resolve(request.path_info).func)
+    except Resolver404:
+        return False
 
 
 def with_static_files(application: Any) -> Any:
