@@ -17,7 +17,10 @@ from uuid import UUID
 
 from channels.consumer import AsyncConsumer
 from channels.exceptions import StopConsumer
+from django.contrib.auth.signals import user_logged_out
 from django.db import Error as DatabaseError
+from django.dispatch import receiver
+from django.http import HttpRequest
 
 from . import topics
 from .access import may_read
@@ -86,6 +89,7 @@ class StreamConsumer(AsyncConsumer):
         await handler(message)
 
     async def websocket_connect(self, message: dict[str, Any]) -> None:
+        self.loop = asyncio.get_running_loop()
         self.hub = get_hub()
         self.generation = 0
         self.session_key = session_key(self.scope)
@@ -275,8 +279,14 @@ async def close_all_sockets(code: int) -> None:
     await asyncio.gather(*(one.close(code) for one in list(_sockets)), return_exceptions=True)
 
 
-async def close_sockets_of(user_pk: Any) -> None:
-    """Close a user's sockets at once: signed out, blocked or deleted."""
-    own = [one for one in _sockets if one.user.pk == user_pk]
-    # A socket that is gone already must not keep the others open.
-    await asyncio.gather(*(one.close(SIGNED_OUT) for one in own), return_exceptions=True)
+@receiver(user_logged_out)
+def close_sockets_of_session(request: HttpRequest, **kwargs: Any) -> None:
+    """Who signs out in one tab stops reading in all tabs of the browser, at once.
+
+    Sockets in other processes, and of a user who was blocked or deleted, ask again within
+    ACCESS_SECONDS.
+    """
+    key = request.session.session_key
+    for one in list(_sockets):
+        if key and one.session_key == key:
+            asyncio.run_coroutine_threadsafe(one.close(SIGNED_OUT), one.loop)

@@ -6,14 +6,17 @@ from contextlib import asynccontextmanager
 
 import pytest
 from asgiref.sync import sync_to_async
+from django.contrib.auth import logout
+from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
+from django.http import HttpRequest
 
 from streaming import actions, tails, topics
-from streaming.consumers import close_sockets_of
 from streaming.generators import owner_only
 from streaming.hub import get_hub
 from streaming.models import Status, Stream
 from streaming.rendering import PlainText, PlainTextDocument
+from streaming.security import session_key
 
 from .live import Tap, ended, running_supervisor, tap, text, until
 from .pages import Page
@@ -204,12 +207,18 @@ async def test_signing_out_ends_what_the_socket_may_see(settings, generator: Tap
     assert (await page.until("close"))["code"] == 4401
 
 
-async def test_the_sockets_of_one_user_can_be_closed(generator: Tap, owner, stranger) -> None:
-    mine, theirs = await Page.open(owner), await Page.open(stranger)
-    await close_sockets_of(owner.pk)
-    assert (await mine.frame()) == {"t": "close", "code": 4401}
-    assert await theirs.communicator.receive_nothing()
-    await theirs.close()
+async def test_signing_out_closes_the_sockets_of_that_browser_at_once(
+    generator: Tap, owner, stranger
+) -> None:
+    here, elsewhere, theirs = [await Page.open(one) for one in (owner, owner, stranger)]
+    request = HttpRequest()
+    request.session = SessionStore(session_key(here.communicator.scope))
+    request.user = owner
+    await sync_to_async(logout)(request)
+    assert (await here.frame()) == {"t": "close", "code": 4401}
+    for page in (elsewhere, theirs):
+        assert await page.communicator.receive_nothing()
+        await page.close()
 
 
 @pytest.mark.parametrize(
