@@ -28,6 +28,8 @@ def ask(page: Page, text: str = "Tell me about streams", model: str = "") -> Non
         page.goto("/")
     if model:
         page.select_option("select[name=model]", f"openai:{model}")
+    # While an answer runs, Enter does not send.
+    page.wait_for_selector(".stop-form", state="detached")
     page.fill("#composer-text", text)
     page.press("#composer-text", "Enter")
 
@@ -109,7 +111,7 @@ def test_a_second_tab_shows_what_is_sent_in_the_first(context: BrowserContext, p
     for tab in (page, other):
         tab.wait_for_selector(ENDED)
         same_as_fresh(tab, ANSWER)
-        assert tab.locator(".bubble").all_inner_texts() == [
+        assert tab.locator(".bubble").all_text_contents() == [
             "Tell me about streams",
             "And once more",
         ]
