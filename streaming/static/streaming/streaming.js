@@ -5,6 +5,7 @@
 const ACK_BYTES = 32 * 1024;
 const ACK_MS = 1000;
 const SILENCE_MS = 20_000; // the server's heartbeat comes every 10 s
+const LASTING_MS = 5000; // a socket that lived so long was no failed attempt
 const SHOW_LOST_MS = 1500;
 const NOTICE_MS = 150;
 const HEADER = /^<!--(\{.*?\})-->/;
@@ -22,11 +23,13 @@ Object.assign(htmx.config, {
 let socket = null;
 let generation = 0;
 let attempts = 0;
+let openedAt = Infinity;
 let heardAt = 0;
 let retryTimer = 0;
 let lostTimer = 0;
 const followed = new Map(); // stream id -> its element
 const watched = new Map(); // topic -> its element
+const asked = new Set(); // streams whose follow has no answer yet
 
 // --- The socket
 
@@ -36,10 +39,11 @@ htmx.createWebSocket = (url) => {
   socket = mine;
   generation += 1;
   heardAt = Date.now();
+  openedAt = Infinity;
   previous?.close();
   mine.addEventListener("open", () => {
     if (mine !== socket) return;
-    attempts = 0;
+    openedAt = Date.now();
     showLost(false);
     acks.reset();
     send({ type: "hello", generation });
@@ -60,6 +64,8 @@ function lost(code) {
   socket = null;
   showLost(true);
   // 44xx: the server refused this page; coming back at once would not change its mind.
+  // A server that accepts and then fails at once must not be asked four times a second.
+  if (Date.now() - openedAt > LASTING_MS) attempts = 0;
   const patience = code >= 4400 && code < 4500 ? 10_000 : 0;
   const backoff = Math.min(10_000, 250 * 2 ** attempts);
   attempts += 1;
@@ -157,9 +163,11 @@ function isCurrent(header) {
   if (!element?.isConnected) return false;
   const data = element.dataset;
   if (!header.full && (Number(data.cut) !== header.from || data.key !== header.key)) {
-    sendFollow(element, header.s); // out of step: ask for what is missing
+    // Out of step: ask once for what is missing; frames that were on their way fit no better.
+    if (!asked.has(header.s)) sendFollow(element, header.s);
     return false;
   }
+  asked.delete(header.s);
   Object.assign(data, { cut: header.cut, end: header.end, key: header.key });
   if (header.t === "end") {
     data.status = header.status;
@@ -170,6 +178,7 @@ function isCurrent(header) {
 }
 
 function forget(id) {
+  asked.delete(id);
   followed.get(id)?.removeAttribute("data-stream");
   followed.delete(id);
 }
@@ -178,6 +187,7 @@ function forget(id) {
 
 function sendFollow(element, id) {
   const { cut, key } = element.dataset;
+  asked.add(id);
   send({ type: "follow", stream: id, cut: Number(cut ?? -1), key: key ?? "" });
 }
 
@@ -218,7 +228,10 @@ scan();
 // --- Topics: the element fetches what changed by its own hx-get, unless an answer brought it
 
 let requests = 0;
-document.addEventListener("htmx:beforeRequest", () => (requests += 1));
+document.addEventListener("htmx:beforeRequest", (event) => {
+  // A request that was called off has no end that would be told.
+  if (!event.defaultPrevented) requests += 1;
+});
 document.addEventListener("htmx:afterRequest", () => (requests = Math.max(0, requests - 1)));
 
 // An answer or an end frame that is on its way may bring the version: it gets this long.
