@@ -24,7 +24,8 @@ def test_a_server_that_fails_after_accepting_is_not_asked_in_a_storm(
 
     def fail(socket: WebSocketRoute) -> None:
         connections.append(socket)
-        socket.close(code=1011)
+        # The page says hello once the socket is open.
+        socket.on_message(lambda hello: socket.close(code=1011))
 
     ask(page, model="quick")
     page.wait_for_selector(ENDED)
