@@ -14,9 +14,10 @@ RETRY_AFTER_SECONDS = 5
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's `handler500`, called while the exception is being handled. No query."""
     if isinstance(sys.exception(), (OperationalError, InterfaceError)):
+        # A part of a page stays as it is; the page's script says why.
         return HttpResponse(
-            render_to_string("503.html"),
+            "" if "HX-Request" in request.headers else render_to_string("503.html"),
             status=503,
-            headers={"Retry-After": str(RETRY_AFTER_SECONDS)},
+            headers={"Retry-After": str(RETRY_AFTER_SECONDS), "HX-Reswap": "none"},
         )
     return HttpResponse(render_to_string("500.html"), status=500)

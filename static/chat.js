@@ -121,6 +121,7 @@ const SENTENCES = {
   400: "The server could not read this; it may be too long. Your text is kept.",
   403: "This page is out of date. Reload it; your text is kept.",
   404: "This chat is no longer there.",
+  503: "The server is busy. Your text is kept; send it again in a moment.",
 };
 
 function onFailure(event) {

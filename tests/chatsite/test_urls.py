@@ -20,6 +20,17 @@ def test_a_database_that_is_away_is_503_and_says_when_to_come_back(db, monkeypat
     assert "secret" not in response.text
 
 
+def test_no_part_of_a_page_is_replaced_while_the_database_is_away(db, monkeypatch):
+    def away(*args):
+        raise OperationalError
+
+    monkeypatch.setattr(views, "_start_page", away)
+    client = Client(raise_request_exception=False)
+    response = client.get("/", headers={"HX-Request": "true"})
+    assert (response.status_code, response.content) == (503, b"")
+    assert response.headers["HX-Reswap"] == "none"
+
+
 def test_any_other_failure_is_500_in_our_words(db, monkeypatch):
     def broken(*args):
         raise RuntimeError("secret")
