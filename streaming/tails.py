@@ -136,7 +136,7 @@ class Tail:
         frame = self._frame(delta, start)
         size = len(frame.html)
         # Trailing white space, for example: it comes with what makes it show.
-        shows_nothing = not size and start == self._document.cut
+        shows_nothing = not size and start == self._document.cut and not self.is_ended
         for follower in list(self.followers):
             if not follower.in_step:
                 self.catch_up(follower)

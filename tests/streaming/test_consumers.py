@@ -429,7 +429,10 @@ async def test_an_end_is_told_without_a_foot_that_fails(owner) -> None:
         stream = await create("tests.tap", owner=owner)
         page = await Page.open(owner)
         await page.follow(stream.pk)
-        generator.say("text", None)
+        # Nothing is left to show with the end.
+        generator.say("text\n")
+        await page.until_end_is(5)
+        generator.say(None)
         assert (await page.until("end"))["status"] == Status.DONE
         await page.close()
 
