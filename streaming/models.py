@@ -94,7 +94,8 @@ class Stream(models.Model):
     result = models.JSONField(default=dict, blank=True)
     # Unicode code points committed so far.
     length = models.PositiveIntegerField(default=0)
-    # Fencing token: raised by each claim, so that only the newest writer may append.
+    # Fencing token: raised by each claim of what was not released, so that only the newest writer
+    # may append.
     epoch = models.PositiveIntegerField(default=0)
     # Heartbeat: raised while the writer's task is alive; compared, never read as a time.
     beat = models.PositiveBigIntegerField(default=0)
