@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from uuid import uuid4
+
 import pytest
 from django.test import Client
 from django.urls import reverse
 
 from chatsite.accounts.models import User
+from conversations.actions import start_conversation
+from conversations.models import Conversation
+from streaming.models import Stream
 from tests.conftest import PASSWORD
 
 LIST = reverse("admin:accounts_user_changelist")
@@ -80,6 +85,18 @@ def test_an_address_given_to_a_guest_takes_the_cookie_s_key_away(
     guest.refresh_from_db()
     assert guest.email == "ann@example.com"
     assert guest.guest_key is None
+
+
+def test_a_person_is_deleted_with_everything_of_theirs(auditors: Client, owner: User) -> None:
+    start_conversation(owner, "Forget me", key=uuid4())
+
+    page = reverse("admin:accounts_user_delete", args=[owner.pk])
+    assert "Forget me" in auditors.get(page).text
+    assert auditors.post(page, {"post": "yes"}).status_code == 302
+
+    assert not User.objects.filter(pk=owner.pk).exists()
+    assert not Conversation.objects.exists()
+    assert not Stream.objects.exists()
 
 
 def test_the_guest_key_is_not_shown(auditors: Client, guest: User) -> None:

@@ -11,8 +11,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db.models import Exists, OuterRef, Q, QuerySet
 from django.utils import timezone
 
+from chatsite.accounts.actions import delete_person
 from conversations.models import Conversation
-from streaming import actions
 from streaming.models import Stream
 
 # Guests whose ids are read at once.
@@ -64,7 +64,5 @@ def prune(stale: QuerySet[Any], pk: int) -> bool:
     guest = stale.filter(pk=pk).first()
     if guest is None:
         return False
-    for stream in list(Stream.objects.owned_by(guest)):
-        actions.delete(stream)
-    guest.delete()
+    delete_person(guest)
     return True
