@@ -25,9 +25,9 @@ def warm_up() -> None:
     from conversations.markdown import renderer
     from conversations.providers import transport  # noqa: F401 - aiohttp takes 0.3 s
 
-    for folder in settings.TEMPLATES[0]["DIRS"]:
-        for file in folder.glob("conversations/*.html"):
-            get_template(str(file.relative_to(folder)))
+    folder = settings.BASE_DIR / "templates"
+    for file in folder.glob("conversations/*.html"):
+        get_template(str(file.relative_to(folder)))
     # The scanner, the sanitiser, and the colours' rules for the language that is asked for most.
     renderer.live("One paragraph.\n\n```python\nprint('hello')\n```\n").finish()
     # What is loaded by now lives as long as the process: the collector need not visit it.

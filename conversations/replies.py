@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, cast
 
 from django.utils.translation import gettext as _
 
@@ -142,8 +142,7 @@ def _message_of(stream: Stream) -> Message | None:
     if not relation.is_cached(stream):
         messages = Message.objects.select_related("conversation")
         relation.set_cached_value(stream, messages.filter(stream=stream.pk).first())
-    found: Message | None = relation.get_cached_value(stream)
-    return found
+    return cast("Message | None", relation.get_cached_value(stream))
 
 
 def carries_on(stream: Stream) -> bool:
