@@ -228,11 +228,11 @@ scan();
 // --- Topics: the element fetches what changed by its own hx-get, unless an answer brought it
 
 let requests = 0;
-document.addEventListener("htmx:beforeRequest", (event) => {
-  // A request that was called off has no end that would be told.
-  if (!event.defaultPrevented) requests += 1;
+document.addEventListener("htmx:beforeSend", ({ detail: { xhr } }) => {
+  requests += 1;
+  // Not htmx's own event: it does not come from an element that has left the page meanwhile.
+  xhr.addEventListener("loadend", () => (requests -= 1));
 });
-document.addEventListener("htmx:afterRequest", () => (requests = Math.max(0, requests - 1)));
 
 // An answer or an end frame that is on its way may bring the version: it gets this long.
 function notice(topic, version) {
