@@ -52,9 +52,9 @@ def is_alive(pid: int) -> bool:
 async def test_a_real_answer_streams_in_and_carries_on(ask) -> None:
     provider, name = providers.provider_for(local.CHOICE.id)
     answer = await ask(provider, name, "Name three colours.", parameters={"max_tokens": 40})
-    assert len(answer.pieces) > 5
+    assert len(answer.pieces) > 2
     assert answer.finished in ("stop", "length")
-    assert answer.usage.completion_tokens > 5
+    assert answer.usage.completion_tokens > 2
 
 
 async def test_it_carries_on_as_if_it_had_not_been_cut(ask) -> None:
