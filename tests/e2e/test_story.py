@@ -203,6 +203,23 @@ def test_echo_carries_on_after_the_server_was_killed(server: Server, page: Page)
     assert stored_text(server) == expected
 
 
+def test_a_restart_in_mid_answer_is_a_pause(server: Server, page: Page) -> None:
+    """An operator's restart (SIGTERM): echo is handed over, and the page waits for nothing."""
+    page.goto("/")
+    page.select_option("select[name=model]", label="Echo")
+    words = "one two three four five six seven eight nine ten"
+    page.fill("#composer-text", words)
+    page.press("#composer-text", "Enter")
+    seen = wait_for_text(page, 25)
+    assert server.stop() == 0
+    server.start()
+    page.wait_for_selector(ENDED, timeout=20_000)
+    expected = f'I received your message: "{words}". How can I help you further?'
+    assert shown(page).strip() == expected
+    assert expected.startswith(seen.strip())
+    assert stored_text(server) == expected
+
+
 @pytest.mark.parametrize(
     ("model", "sentence"), [("cut", "cut"), ("limited", "rate limit, try again in 60 s")]
 )
