@@ -272,8 +272,10 @@ def _changes(
     changes = changes_since(
         conversation, version=shown.cleaned_data["version"], leaf_id=shown.cleaned_data["leaf"]
     )
+    drawn = {message.pk: message for message in (*changes.changed, *changes.added)}
+    leaf = drawn.get(conversation.leaf_id or 0, conversation.leaf)
     context = {"conversation": conversation, "changes": changes, "form": form}
-    return render(request, "conversations/_changes.html", context | _state_context(conversation))
+    return render(request, "conversations/_changes.html", context | _state_context(leaf))
 
 
 def _start_page(request: HtmxRequest, form: SpokenForm) -> HttpResponse:
@@ -299,7 +301,7 @@ def _chat_page(
         "messages_shown": shown,
         "earlier_count": first,
         **_composer_context(conversation, form),
-        **_state_context(conversation),
+        **_state_context(shown[-1] if shown else None),
     }
     return _page(request, "chat", context)
 
@@ -335,8 +337,11 @@ def _model_context(conversation: Conversation | None) -> dict[str, Any]:
     }
 
 
-def _state_context(conversation: Conversation) -> dict[str, Any]:
-    leaf = conversation.leaf
+def _state_context(leaf: Message | None) -> dict[str, Any]:
+    """Whether the newest message runs, by the row that the page draws: it follows what it shows.
+
+    By a row read a moment earlier a page could offer to stop an answer that it shows as ended.
+    """
     running = leaf is not None and leaf.stream is not None and leaf.stream.is_open
     return {"running": leaf if running else None}
 

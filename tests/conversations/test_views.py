@@ -368,6 +368,30 @@ def test_a_retry_while_an_answer_runs_is_refused(client_of, owner, sent):
     assert "still running" in response.content.decode()
 
 
+@pytest.mark.parametrize("shown", ["page", "changes"])
+def test_a_page_offers_to_stop_only_what_it_shows_as_running(client_of, owner, sent, shown):
+    """The answer ends between the view's look at the conversation and at its messages."""
+
+    def end_before_messages(execute, sql, params, many, context):
+        nonlocal ended
+        if not ended and sql.startswith('SELECT "conversations_message"."id" AS "pk"'):
+            ended = True
+            finish(sent.answer, "All of it")
+        return execute(sql, params, many, context)
+
+    ended = False
+    url = sent.conversation.get_absolute_url()
+    if shown == "changes":
+        name = "conversations:conversation-changes"
+        url = reverse(name, args=[sent.conversation.pk]) + "?version=0&leaf=0"
+    with connection.execute_wrapper(end_before_messages):
+        html = client_of(owner).get(url).content.decode()
+    assert ended
+    assert "All of it" in html
+    assert "data-stream=" not in html
+    assert "stop-form" not in html
+
+
 def test_stop_works_from_a_page_without_script(client_of, owner, sent):
     url = reverse("conversations:message-stop", args=[sent.answer.pk])
     assert client_of(owner).post(url).status_code == 302
