@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from asgiref.sync import iscoroutinefunction, sync_to_async
+from asgiref.sync import ThreadSensitiveContext, iscoroutinefunction, sync_to_async
 from django.conf import settings
 from django.contrib.staticfiles.handlers import ASGIStaticFilesHandler
 from django.core.handlers.asgi import ASGIHandler
 from django.http import HttpRequest, HttpResponseBase
 from django.urls import Resolver404, resolve
 from servestatic import ServeStaticASGI
+
+from streaming.executors import release_connections
 
 
 class OneThreadHandler(ASGIHandler):
@@ -22,22 +25,37 @@ class OneThreadHandler(ASGIHandler):
     loop; their request's thread waits.
 
     Only a few requests run at once, the others wait in order: a hundred threads that share Python's
-    one lock would all be late together, each with its own database connection.
+    one lock would all be late together. The few threads stay and keep their SQLite connection,
+    which a page would otherwise open and close; a pooled PostgreSQL connection goes back.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._places = asyncio.Semaphore(settings.MAX_CONCURRENT_REQUESTS)
+        self._threads = [
+            ThreadPoolExecutor(1, thread_name_prefix="request")
+            for _ in range(settings.MAX_CONCURRENT_REQUESTS)
+        ]
 
     def load_middleware(self, is_async: bool = False) -> None:
         super().load_middleware(is_async=False)
 
     async def get_response_async(self, request: HttpRequest) -> HttpResponseBase:
-        respond = sync_to_async(self.get_response, thread_sensitive=True)
         if _waits_for_text(request):
-            return await respond(request)
+            return await sync_to_async(self.get_response, thread_sensitive=True)(request)
         async with self._places:
-            return await respond(request)
+            thread = self._threads.pop()
+            try:
+                async with ThreadSensitiveContext(executor=thread):
+                    return await sync_to_async(self._respond, thread_sensitive=True)(request)
+            finally:
+                self._threads.append(thread)
+
+    def _respond(self, request: HttpRequest) -> HttpResponseBase:
+        try:
+            return self.get_response(request)
+        finally:
+            release_connections()
 
 
 def _waits_for_text(request: HttpRequest) -> bool:
