@@ -34,6 +34,16 @@ def ask(page: Page, text: str = "Tell me about streams", model: str = "") -> Non
     page.press("#composer-text", "Enter")
 
 
+def ask_echo(page: Page) -> str:
+    """Send a message to echo, which answers a character each 50 ms; the whole answer."""
+    page.goto("/")
+    page.select_option("select[name=model]", label="Echo")
+    words = "one two three four five six seven eight nine ten"
+    page.fill("#composer-text", words)
+    page.press("#composer-text", "Enter")
+    return f'I received your message: "{words}". How can I help you further?'
+
+
 def shown(page: Page) -> str:
     """The answer's text as the page shows it; empty before it is there."""
     element = page.query_selector(ANSWER_TEXT)
@@ -188,16 +198,11 @@ def test_a_killed_server_loses_nothing_that_was_seen(
 
 
 def test_echo_carries_on_after_the_server_was_killed(server: Server, page: Page) -> None:
-    page.goto("/")
-    page.select_option("select[name=model]", label="Echo")
-    words = "one two three four five six seven eight nine ten"
-    page.fill("#composer-text", words)
-    page.press("#composer-text", "Enter")
+    expected = ask_echo(page)
     seen = wait_for_text(page, 25)
     server.kill9()
     server.start()
     page.wait_for_selector(ENDED, timeout=25_000)
-    expected = f'I received your message: "{words}". How can I help you further?'
     assert shown(page).strip() == expected
     assert expected.startswith(seen.strip())
     assert stored_text(server) == expected
@@ -205,16 +210,11 @@ def test_echo_carries_on_after_the_server_was_killed(server: Server, page: Page)
 
 def test_a_restart_in_mid_answer_is_a_pause(server: Server, page: Page) -> None:
     """An operator's restart (SIGTERM): echo is handed over, and the page waits for nothing."""
-    page.goto("/")
-    page.select_option("select[name=model]", label="Echo")
-    words = "one two three four five six seven eight nine ten"
-    page.fill("#composer-text", words)
-    page.press("#composer-text", "Enter")
+    expected = ask_echo(page)
     seen = wait_for_text(page, 25)
     assert server.stop() == 0
     server.start()
     page.wait_for_selector(ENDED, timeout=20_000)
-    expected = f'I received your message: "{words}". How can I help you further?'
     assert shown(page).strip() == expected
     assert expected.startswith(seen.strip())
     assert stored_text(server) == expected
