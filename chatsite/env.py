@@ -60,7 +60,9 @@ def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:
                 # A deferred transaction that upgrades its lock fails at once; this one waits.
                 "transaction_mode": "IMMEDIATE",
                 "timeout": 5,
-                "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;PRAGMA cache_size=-512;",
+                # The page cache is each thread's own: 512 KiB.
+                "init_command": "PRAGMA journal_mode=WAL;PRAGMA synchronous=FULL;"
+                "PRAGMA cache_size=-512;",
             },
         }
     if parts.scheme in ("postgres", "postgresql"):
