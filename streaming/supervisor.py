@@ -25,9 +25,10 @@ from .exceptions import StreamFailed, UnknownGenerator, log_failure
 from .executors import run_generator
 from .generators import End, get_generator
 from .hub import get_hub
-from .journal import Journal, Writer
+from .journal import Journal
 from .models import EndReason, Status, Stream
 from .reader import text_of
+from .writer import Writer
 
 logger = logging.getLogger(__name__)
 
