@@ -334,13 +334,19 @@ def test_a_form_without_a_key_gets_422_and_its_text(client_of, owner, sent):
         assert "Two words" in response.content.decode()
 
 
-def test_a_locked_database_is_503_with_the_text_kept(client_of, owner, sent, monkeypatch):
-    def locked(*args, **kwargs):
-        raise OperationalError("database is locked")
+def test_a_locked_database_is_503_with_the_text_kept(client_of, owner, sent):
+    """The database's own refusal; `tests/e2e/test_bad_input.py` really locks one."""
 
-    monkeypatch.setattr("conversations.views.actions.send_message", locked)
+    def locked(execute, sql, params, many, context):
+        if sql.startswith("INSERT"):
+            raise OperationalError("database is locked")
+        return execute(sql, params, many, context)
+
+    finish(sent.answer, "One")
     form = {"content": "My words", "key": uuid4()}
-    response = client_of(owner).post(send_url(sent), form, headers=HTMX)
+    client = client_of(owner)
+    with connection.execute_wrapper(locked):
+        response = client.post(send_url(sent), form, headers=HTMX)
     assert response.status_code == 503
     assert response["Retry-After"]
     assert "My words" in response.content.decode()

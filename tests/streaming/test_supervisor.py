@@ -292,7 +292,7 @@ def test_the_sweep_needs_ten_unbroken_seconds_of_silence(owner) -> None:
 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="Speaks SQLite")
-def test_a_round_that_cannot_write_proves_nothing(monkeypatch) -> None:
+def test_a_round_that_cannot_write_proves_nothing() -> None:
     with connection.cursor() as cursor:
         cursor.execute("PRAGMA query_only = ON")
     try:
