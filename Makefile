@@ -69,7 +69,7 @@ staticfiles/staticfiles.json: $(STATIC_FILES) $(STAMPS)/base | .env
 # --- The locks: with hashes and environment markers, without download addresses
 
 COMPILE = $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
-EXTRAS = --extra redis --extra postgres
+EXTRAS = --extra redis --extra postgres --extra worker --extra uvicorn
 
 define compile
 	$(COMPILE) $(EXTRAS) pyproject.toml -o $(1)/base.txt
