@@ -46,6 +46,21 @@ def envlist(name: str, default: list[str]) -> list[str]:
     return [item.strip() for item in value.split(",") if item.strip()]
 
 
+def env_like(name: str, default: Any) -> Any:
+    """The variable as a value of the type that `default` has: a number, text or list of texts."""
+    if isinstance(default, float):
+        value = os.environ.get(name, "")
+        try:
+            return float(value) if value else default
+        except ValueError:
+            raise ImproperlyConfigured(f"{name}={value!r}: a number is needed.") from None
+    if isinstance(default, int):
+        return envint(name, default)
+    if isinstance(default, list):
+        return envlist(name, default)
+    return envstr(name, default)
+
+
 def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:
     """Django's settings for `url` (postgres://… or sqlite:///path); SQLite at the path when empty.
 

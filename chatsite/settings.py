@@ -8,7 +8,17 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from .env import database_from_url, envbool, envint, envlist, envstr, load_env_file
+from streaming.conf import DEFAULTS as STREAMING_DEFAULTS
+
+from .env import (
+    database_from_url,
+    env_like,
+    envbool,
+    envint,
+    envlist,
+    envstr,
+    load_env_file,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 load_env_file(Path(os.environ.get("ENV_FILE", BASE_DIR / ".env")))
@@ -190,10 +200,13 @@ MAX_CONCURRENT_REQUESTS = envint("MAX_CONCURRENT_REQUESTS", 8)
 
 # --- streaming (defaults in streaming/conf.py)
 
-STREAMING_RUNNER = envstr("STREAMING_RUNNER", "embedded")  # embedded | off
-STREAMING_DRAIN_SECONDS = envint("STREAMING_DRAIN_SECONDS", 30)
-STREAMING_CORS_ORIGINS = envlist("STREAMING_CORS_ORIGINS", [])
-STREAMING_MAX_CONCURRENT = envint("STREAMING_MAX_CONCURRENT", 1_000)
+# Every setting of streaming/conf.py may be set as STREAMING_<NAME>.
+globals().update(
+    {
+        f"STREAMING_{name}": env_like(f"STREAMING_{name}", default)
+        for name, default in STREAMING_DEFAULTS.items()
+    }
+)
 
 # --- Providers
 

@@ -8,6 +8,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from chatsite.env import database_from_url, envbool, envint, envlist, load_env_file
+from streaming.conf import DEFAULTS
 from tests.services import ROOT, manage, site_env
 
 
@@ -26,7 +27,18 @@ def test_the_example_names_every_variable_that_is_read_and_no_other():
     for path in (ROOT / "chatsite").rglob("*.py"):
         read |= set(re.findall(r'\benv(?:str|bool|int|list)\(\s*"(\w+)"', path.read_text()))
     example = (ROOT / ".env.example").read_text()
-    assert set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE)) == read
+    named = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE))
+    # Those of `streaming` are read by its own list; the example names what operators may want.
+    streaming = {f"STREAMING_{name}" for name in DEFAULTS}
+    assert named - streaming == read
+    assert {name for name in named if name.startswith("STREAMING_")} <= streaming
+
+
+def test_every_setting_of_streaming_may_come_from_the_environment(production):
+    variables = {"STREAMING_SWEEP_SECONDS": "0.25", "STREAMING_MAX_SOCKETS_PER_USER": "7"}
+    code = "from django.conf import settings as s; "
+    code += "print(s.STREAMING_SWEEP_SECONDS, s.STREAMING_MAX_SOCKETS_PER_USER)"
+    assert manage(production | variables, "shell", "--verbosity=0", "-c", code) == "0.25 7\n"
 
 
 def test_the_deployment_checks_find_nothing(production):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.provider_server import Script, process
+from conversations.lab.provider import Script, process
 from tests.services import Server, running_server
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from conversations.bench.page import composer_of
-from tests.provider_server import Script, process
+from conversations.lab.provider import Script, process
 from tests.services import Server, running_server, wait_until
 
 from .conftest import count

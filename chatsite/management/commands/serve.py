@@ -17,6 +17,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from chatsite.warmup import limit_memory_arenas, warm_up
+from streaming.conf import conf
 
 if TYPE_CHECKING:
     from daphne.server import Server
@@ -80,9 +81,7 @@ class Shutdown:
 
     def listen(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(
-            signal.SIGTERM, self.on_signal, float(settings.STREAMING_DRAIN_SECONDS)
-        )
+        loop.add_signal_handler(signal.SIGTERM, self.on_signal, float(conf.DRAIN_SECONDS))
         loop.add_signal_handler(signal.SIGINT, self.on_signal, float(INTERRUPT_DRAIN_SECONDS))
 
     def on_signal(self, drain_seconds: float) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from conversations.lab.provider import ProviderServer, running
 from conversations.providers import catalogue
 from conversations.providers.anthropic import Anthropic
 from conversations.providers.base import (
@@ -22,7 +23,6 @@ from conversations.providers.base import (
     Usage,
 )
 from conversations.providers.openai import OpenAI
-from tests.provider_server import ProviderServer, running
 
 KEY = "sk-canary-key"
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+from conversations.lab.provider import ProviderServer, Script
 from conversations.providers.anthropic import Anthropic
 from conversations.providers.base import ChatRequest, Provider, ProviderError, Text, Turn, Usage
 from conversations.providers.openai import OpenAI
-from tests.provider_server import ProviderServer, Script
 
 CORPUS = "Zoë's naïve café €5 — 日本語 😀👩‍👩‍👧 \u2028\u0085 ende"
 KEY = "sk-canary-key"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from conversations.lab.provider import Script, process
 from conversations.providers.openai import OpenAI
 from conversations.providers.transport import fetch_json
-from tests.provider_server import Script, process
 
 
 async def test_it_prints_its_port_and_counts_what_it_served(ask, tmp_path: Path) -> None:

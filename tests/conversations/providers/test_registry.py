@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from conversations import providers
+from conversations.lab.provider import ProviderServer
 from conversations.providers import local
 from conversations.providers.base import ProviderError
 from conversations.providers.echo import Echo
-from tests.provider_server import ProviderServer
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,9 @@
 """A scripted model server on loopback that speaks as OpenAI and as Anthropic do, also badly.
 
 In a test:             async with running({"slow": Script(rate=50)}) as server: … server.openai_url
-As a process of its own: python -m tests.provider_server --port 0 --script FILE   (prints its port)
+In a process of its own, which prints its port:
+
+    python -m conversations.lab.provider --port 0 --script FILE
 
 The script of an answer is the one named by the request's model, else the one in the newest
 message (`script {"tokens": 300, "rate": 50}`), else the default. FILE holds scripts by model name.
@@ -188,8 +190,8 @@ class ProviderServer:
         if found := self.scripts.get(body["model"]):
             return found
         newest = next((m["content"] for m in reversed(body["messages"]) if m["role"] == "user"), "")
-        if found := SCRIPT_IN_MESSAGE.search(newest):
-            return Script(**json.loads(found[1]))
+        if written := SCRIPT_IN_MESSAGE.search(newest):
+            return Script(**json.loads(written[1]))
         return self.scripts.get("default", Script())
 
     async def _answer(
@@ -341,7 +343,7 @@ def process(scripts: Mapping[str, Script], folder: Path) -> Iterator[int]:
     """A server in a process of its own; gives its port. `folder` takes the scripts' file."""
     file = folder / "provider-scripts.json"
     file.write_text(json.dumps({name: asdict(script) for name, script in scripts.items()}))
-    command = [sys.executable, "-m", "tests.provider_server", "--script", str(file)]
+    command = [sys.executable, "-m", "conversations.lab.provider", "--script", str(file)]
     child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert child.stdout is not None
     try:
@@ -354,7 +356,8 @@ def process(scripts: Mapping[str, Script], folder: Path) -> Iterator[int]:
 async def serve(port: int, scripts: Mapping[str, Script]) -> None:
     server = ProviderServer(scripts)
     await server.start(port)
-    print(server.port, flush=True)
+    sys.stdout.write(f"{server.port}\n")
+    sys.stdout.flush()
     await asyncio.Event().wait()
 
 
