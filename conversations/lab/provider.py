@@ -28,6 +28,8 @@ from typing import Any
 
 from aiohttp import web
 
+from .texts import tokens
+
 SCRIPT_IN_MESSAGE = re.compile(r"script\s+(\{.*\})", re.DOTALL)
 
 
@@ -35,8 +37,9 @@ SCRIPT_IN_MESSAGE = re.compile(r"script\s+(\{.*\})", re.DOTALL)
 class Script:
     """How one answer goes; "after" counts tokens."""
 
-    # The answer; empty: numbered tokens ("00001 …").
+    # The answer; empty: numbered tokens ("00001 …"), or Markdown of marked words for a `name`.
     text: str = ""
+    name: str = ""
     tokens: int = 20
     # Characters of a token.
     size: int = 22
@@ -78,15 +81,33 @@ class Script:
     split: int = 0
 
     def pieces(self) -> Iterator[str]:
-        """The answer's tokens."""
+        """The answer's tokens: one mark each with a `name`, else of `size` characters."""
         if self.text:
             for at in range(0, len(self.text), self.size):
                 yield self.text[at : at + self.size]
+            return
+        if self.name:
+            yield from tokens(self.name, self.tokens)
             return
         number = 0
         while self.endless or number < self.tokens:
             number += 1
             yield f"{number:05d} ".ljust(self.size, "x")
+
+    def changed(self) -> dict[str, Any]:
+        """The fields that differ from the default: what a message needs to say of the script."""
+        default = asdict(Script())
+        return {name: value for name, value in asdict(self).items() if value != default[name]}
+
+    def pieces_after(self, prefix: str) -> Iterator[str]:
+        """The tokens that follow `prefix`. Raises ValueError when the answer begins otherwise."""
+        left = len(prefix)
+        if not self.endless and not self.answer.startswith(prefix):
+            raise ValueError("The answer does not begin with the prefix.")
+        for piece in self.pieces():
+            if left < len(piece):
+                yield piece[left:]
+            left = max(0, left - len(piece))
 
     @property
     def answer(self) -> str:
@@ -279,6 +300,12 @@ def faulty(script: Script, number: int) -> str | None:
     return None
 
 
+def prefix_of(body: dict[str, Any]) -> str:
+    """The final assistant message, which such a server writes on; empty without one."""
+    last = body["messages"][-1]
+    return str(last["content"]) if last["role"] == "assistant" else ""
+
+
 def openai_events(script: Script, body: dict[str, Any]) -> Iterator[tuple[int, bool, str]]:
     """(number of the token, whether it is one, event) of a streamed chat completion."""
 
@@ -293,7 +320,7 @@ def openai_events(script: Script, body: dict[str, Any]) -> Iterator[tuple[int, b
     if script.reasoning:
         yield 0, False, chunk({script.reasoning_field: script.reasoning})
     number = -1
-    for number, piece in enumerate(script.pieces()):
+    for number, piece in enumerate(script.pieces_after(prefix_of(body))):
         yield number, True, faulty(script, number) or chunk({"content": piece})
     if script.finish:
         yield number + 1, False, chunk({}, script.finish)
@@ -319,7 +346,7 @@ def anthropic_events(script: Script, body: dict[str, Any]) -> Iterator[tuple[int
     if script.reasoning:
         yield 0, False, delta("thinking_delta", thinking=script.reasoning)
     number = -1
-    for number, piece in enumerate(script.pieces()):
+    for number, piece in enumerate(script.pieces_after(prefix_of(body))):
         yield number, True, faulty(script, number) or delta("text_delta", text=piece)
     reason = {"stop": "end_turn", "length": "max_tokens"}.get(script.finish, script.finish)
     usage = {"output_tokens": number + 1}

@@ -1,0 +1,57 @@
+"""The faults, by the numbers of the fault table in docs/reliability.md; a module for each kind."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from importlib import import_module
+
+from ..run import Run
+from ..site import SETUPS
+
+MODULES = ("processes", "tabs", "services", "providers", "chat")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A fault, how to inject it, and the site it needs."""
+
+    name: str
+    title: str
+    inject: Callable[[Run], Awaitable[None]]
+    setups: Sequence[str] = SETUPS
+    # Environment of the site's processes; may depend on whether the run is short.
+    variables: Mapping[str, str] = field(default_factory=dict)
+    # Numbers of processes where they are not the set-up's.
+    webs: int | None = None
+    workers: int | None = None
+
+
+FAULTS: dict[str, Fault] = {}
+
+
+def fault(
+    name: str,
+    title: str,
+    *,
+    setups: Sequence[str] = SETUPS,
+    variables: Mapping[str, str] | None = None,
+    webs: int | None = None,
+    workers: int | None = None,
+) -> Callable[[Callable[[Run], Awaitable[None]]], Callable[[Run], Awaitable[None]]]:
+    """Register an async function as the fault `name`, for example "F1" or "F12-30"."""
+
+    def register(inject: Callable[[Run], Awaitable[None]]) -> Callable[[Run], Awaitable[None]]:
+        if name in FAULTS:
+            raise ValueError(f"Two faults are called {name}.")
+        FAULTS[name] = Fault(name, title, inject, setups, dict(variables or {}), webs, workers)
+        return inject
+
+    return register
+
+
+def load() -> dict[str, Fault]:
+    """All faults in the order of their numbers."""
+    for module in MODULES:
+        import_module(f"{__name__}.{module}")
+    return dict(sorted(FAULTS.items(), key=lambda item: (int(item[0][1:].split("-")[0]), item[0])))

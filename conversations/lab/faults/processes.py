@@ -1,0 +1,74 @@
+"""Processes that die, stop, and come back."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from ..run import Run
+from ..services import Process
+from . import fault
+
+
+@fault("F1", "kill -9 of a generator")
+async def kill_generator(run: Run) -> None:
+    """What was seen is stored; answers carry on or end, with their text, within 15 s."""
+    await run.ask()
+    await run.moment()
+    generator = run.chance.choice(run.site.generators)
+    seen = {one.stream: max(s.length for s in one.sights) for one in run.answers}
+    await run.do(generator.kill9)
+    killed = time.monotonic()
+    for watched in run.answers:
+        stored = run.site.store.length(watched.stream)
+        run.expect(
+            stored is not None and stored >= seen[watched.stream],
+            f"{watched.name}: {seen[watched.stream]} were seen, {stored} are stored",
+        )
+    if not run.site.workers:
+        await start_again(run, generator)
+        killed = time.monotonic()
+    await run.until_over()
+    run.complete = False
+    run.recovered(killed, within=run.limit(15))
+    expect_ends(run)
+
+
+async def start_again(run: Run, process: Process) -> None:
+    await run.do(process.start)
+
+
+def expect_ends(run: Run) -> None:
+    """Carried-on answers are whole; the others whole too, or `timeout` with a prefix."""
+    for watched in run.answers:
+        row = run.site.store.row(watched.stream)
+        assert row is not None
+        if row.status == "done":
+            run.expect(row.length == len(watched.oracle), f"{watched.name}: done with {row.length}")
+        else:
+            run.expect(
+                (row.status, row.reason) == ("timeout", "lost")
+                and watched.name not in carrying_on(run),
+                f"{watched.name}: ended {row.status} ({row.reason})",
+            )
+
+
+def carrying_on(run: Run) -> set[str]:
+    """The names of the answers whose provider goes on after a prefix: every second one."""
+    return {watched.name for watched in run.answers if int(watched.name[1:]) % 2 == 0}
+
+
+@fault("F3", "kill -9 of the web server, back after 1 s")
+async def kill_web(run: Run) -> None:
+    """Tabs go on by themselves; with workers the text grows meanwhile."""
+    await run.ask()
+    await run.moment()
+    web = run.site.webs[0]
+    await run.do(web.kill9)
+    await asyncio.sleep(1)
+    await start_again(run, web)
+    listening = time.monotonic()
+    await run.until_over()
+    run.complete = bool(run.site.workers)
+    run.recovered(listening, within=2 if run.site.workers else run.limit(15))
+    expect_ends(run)

@@ -1,0 +1,208 @@
+"""One run of one fault: answers under observation, the injection, and the check at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, TypeVar
+
+from .checker import check
+from .people import Person
+from .provider import Script
+from .readers import poll, read_events
+from .site import CARRIES_ON, SHORTER, STARTS_ANEW, Site
+from .tab import Tab
+from .watched import Watched
+
+T = TypeVar("T")
+
+ANSWERS = 20
+OBSERVERS = ("tab", "sse", "long-poll")
+# An answer of 300 tokens at 50 a second takes six seconds.
+TOKENS, RATE = 300, 50.0
+# What a short run may still take where the work, not a setting, decides.
+SHORT_LIMIT_SECONDS = 6.0
+
+
+@dataclass
+class Run:
+    """What a fault works with; see `faults`."""
+
+    site: Site
+    chance: random.Random
+    short: bool
+    answers: list[Watched] = field(default_factory=list)
+    tabs: list[Tab] = field(default_factory=list)
+    # Seconds from the moment that counts until each observer went on.
+    recovery: list[float] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+    samples: int = 0
+    # Whether each answer must be its provider's whole text at the end.
+    complete: bool = True
+    _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    # --- Times
+
+    def scaled(self, seconds: float) -> float:
+        """A time that settings decide: a tenth of it in a short run."""
+        return seconds / SHORTER if self.short else seconds
+
+    def limit(self, seconds: float) -> float:
+        """A limit on something that settings decide."""
+        return max(seconds / SHORTER, SHORT_LIMIT_SECONDS) if self.short else seconds
+
+    # --- Answers
+
+    async def ask(
+        self,
+        count: int = ANSWERS,
+        *,
+        tokens: int = TOKENS,
+        rate: float = RATE,
+        models: Sequence[str] = (CARRIES_ON, STARTS_ANEW),
+        observers: Sequence[str] = OBSERVERS,
+        **script: Any,
+    ) -> list[Watched]:
+        """Let `count` people ask, each under observation; their models take turns."""
+        first = len(self.answers)
+        asking = [
+            self._ask(
+                number,
+                Script(name=f"s{number:02d}", tokens=tokens, rate=rate, **script),
+                models[number % len(models)],
+                observers,
+            )
+            for number in range(first, first + count)
+        ]
+        asked = await asyncio.gather(*asking)
+        self.answers += asked
+        self.samples += count
+        return list(asked)
+
+    async def _ask(
+        self, number: int, script: Script, model: str, observers: Sequence[str]
+    ) -> Watched:
+        person = Person(self.site.webs, first=number)
+        asked_at = time.monotonic()
+        path, stream = await person.start_chat(script.changed(), model)
+        watched = Watched(script.name, person, path, stream, script.answer, asked_at)
+        watched.stored_length = self.site.store.length
+        for observer in observers:
+            self.observe(watched, observer)
+        return watched
+
+    def observe(self, watched: Watched, observer: str) -> Tab | None:
+        """Set another observer on an answer: "tab", "sse" or "long-poll"."""
+        if observer == "tab":
+            tab = Tab(watched, chance=random.Random(self.chance.random()))
+            self.tabs.append(tab)
+            self.spawn(tab.run())
+            return tab
+        self.spawn(read_events(watched) if observer == "sse" else poll(watched))
+        return None
+
+    def spawn(self, coroutine: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        task = asyncio.get_running_loop().create_task(coroutine)
+        self._tasks.append(task)
+        return task
+
+    # --- Moments and conditions
+
+    async def moment(self, low: float = 0.15, high: float = 0.6) -> None:
+        """Wait for a seeded moment in mid-answer: a share of the text that half have seen."""
+        share = self.chance.uniform(low, high)
+
+        def reached() -> bool:
+            return (
+                median(
+                    max((sight.length for sight in one.sights), default=0) / len(one.oracle)
+                    for one in self.answers
+                )
+                >= share
+            )
+
+        await self.until(reached, "the answers get going", 60)
+
+    async def until(self, happened: Callable[[], object], what: str, seconds: float) -> float:
+        """Wait until it is so; the seconds it took. After `seconds` it is a problem."""
+        began = time.monotonic()
+        while not happened():
+            self._raise_failures()
+            if time.monotonic() - began > seconds:
+                self.problems.append(f"{what}: not within {seconds:g} s")
+                break
+            await asyncio.sleep(0.01)
+        return time.monotonic() - began
+
+    async def until_over(self, seconds: float = 60) -> None:
+        """Wait until every observer knows the end of its answer."""
+        await self.until(lambda: all(one.is_over for one in self.answers), "the ends", seconds)
+
+    def expect(self, condition: object, sentence: str) -> None:
+        if not condition:
+            self.problems.append(sentence)
+
+    def recovered(
+        self, since: float, within: float, answers: Sequence[Watched] | None = None
+    ) -> None:
+        """Take the time from `since` until each observer saw more; call it after the end.
+
+        An observer that had seen everything before does not count.
+        """
+        for watched in self.answers if answers is None else answers:
+            for sight in watched.sights:
+                if sight.status and sight.ended_at <= since:
+                    continue
+                grew = sight.grew_after(since)
+                if grew is None:
+                    self.problems.append(f"{watched.name} by {sight.observer} never went on")
+                    continue
+                self.recovery.append(grew - since)
+                if grew - since > within:
+                    self.problems.append(
+                        f"{watched.name} by {sight.observer} went on after "
+                        f"{grew - since:.1f} s; {within:g} s are allowed"
+                    )
+
+    async def do(self, function: Callable[..., T], *args: Any) -> T:
+        """Call what blocks (processes, commands) while the observers go on."""
+        return await asyncio.to_thread(function, *args)
+
+    # --- The end
+
+    async def finish(self) -> dict[str, Any]:
+        """Check everything that was observed; a row of the table without its names."""
+        self._raise_failures()
+        tally = await check(self.answers, self.site.store, complete=self.complete)
+        problems = [*self.problems, *tally.problems]
+        return {
+            "runs": self.samples,
+            "lost": tally.lost,
+            "doubled": tally.doubled,
+            "reordered": tally.reordered,
+            "recovery_s": {
+                "median": round(median(self.recovery), 2) if self.recovery else None,
+                "worst": round(max(self.recovery), 2) if self.recovery else None,
+            },
+            "passed": tally.is_clean and not self.problems and self.samples > 0,
+            "problems": problems,
+        }
+
+    async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for tab in self.tabs:
+            await tab.close()
+        for watched in self.answers:
+            await watched.person.close()
+
+    def _raise_failures(self) -> None:
+        """An observer that failed by an error of its own would see nothing, and prove nothing."""
+        for task in self._tasks:
+            if task.done() and not task.cancelled() and (error := task.exception()):
+                raise error

@@ -1,0 +1,201 @@
+"""The site as a lab sees it: its processes, database and provider, for one of two set-ups.
+
+`sqlite` is one web process that does everything; `postgres` is two web processes and two workers on
+a private PostgreSQL and Redis.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sqlite3
+import subprocess
+import sys
+import urllib.request
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from . import services
+from .services import ROOT, Postgres, Process, Redis, Server, Worker
+from .store import Store
+
+SETUPS = ("sqlite", "postgres")
+# Models of the scripted provider: one that carries on after a prefix, and one that does not.
+CARRIES_ON, STARTS_ANEW = "openai:lab", "anthropic:lab"
+# Times that a short run divides by ten.
+TIMES = {
+    "STREAMING_ABANDONED_SECONDS": 10.0,
+    "STREAMING_SWEEP_SECONDS": 2.5,
+    "STREAMING_BEAT_SECONDS": 2.0,
+    "STREAMING_POLL_SECONDS": 2.0,
+    "STREAMING_HEARTBEAT_SECONDS": 10.0,
+    "STREAMING_UNACKED_SECONDS": 60.0,
+    "STREAMING_IDLE_SECONDS": 60.0,
+    "STREAMING_DRAIN_SECONDS": 30.0,
+}
+SHORTER = 10
+
+
+@dataclass
+class Site:
+    """The running processes of one experiment."""
+
+    setup: str
+    folder: Path
+    env: dict[str, str]
+    provider_port: int
+    webs: list[Server] = field(default_factory=list)
+    workers: list[Worker] = field(default_factory=list)
+    postgres: Postgres | None = None
+    redis: Redis | None = None
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.env["DATABASE_URL"])
+
+    @property
+    def is_sqlite(self) -> bool:
+        return self.setup == "sqlite"
+
+    @property
+    def database(self) -> Path:
+        """SQLite's file."""
+        return Path(self.env["DATABASE_URL"].removeprefix("sqlite://"))
+
+    @property
+    def generators(self) -> list[Process]:
+        """The processes that generate."""
+        return [*self.workers] or [*self.webs]
+
+    @property
+    def processes(self) -> list[Process]:
+        return [*self.webs, *self.workers]
+
+    def provider_stats(self) -> dict[str, int]:
+        """What the scripted provider has seen: requests, open, done, left."""
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.provider_port}/stats") as answer:
+            stats: dict[str, int] = json.load(answer)
+        return stats
+
+    def manage(self, *arguments: str) -> str:
+        return services.manage(self.env, *arguments)
+
+
+class Ground:
+    """What the experiments of one set-up share: empty migrated databases, services, a provider."""
+
+    def __init__(self, setup: str, folder: Path) -> None:
+        self.setup = setup
+        self.folder = folder
+        self.postgres: Postgres | None = None
+        self.redis: Redis | None = None
+        self._count = 0
+
+    @contextmanager
+    def open(self) -> Iterator[Ground]:
+        """Start the services and migrate a template. Raises Missing."""
+        with ExitStack() as stack:
+            if self.setup == "postgres":
+                self.postgres = stack.enter_context(services.postgres())
+                self.redis = stack.enter_context(services.redis())
+                self._template_url = stack.enter_context(self.postgres.database())
+            else:
+                self._template_url = f"sqlite://{self.folder / 'template.sqlite3'}"
+            env = self._env(self._template_url)
+            services.manage(env, "migrate", "--verbosity=0")
+            services.manage(env, "collectstatic", "--noinput", "--verbosity=0")
+            if self.setup == "sqlite":
+                # One file: copying it must not miss what still stands in the write-ahead log.
+                connection = sqlite3.connect(self.folder / "template.sqlite3")
+                connection.execute("PRAGMA journal_mode=DELETE")
+                connection.close()
+            yield self
+
+    @contextmanager
+    def site(
+        self,
+        variables: Mapping[str, str] | None = None,
+        *,
+        webs: int | None = None,
+        workers: int | None = None,
+        short: bool = False,
+    ) -> Iterator[Site]:
+        """A fresh site of its own database, started; `variables` are added to its environment."""
+        self._count += 1
+        folder = self.folder / f"site-{self._count}"
+        folder.mkdir()
+        with ExitStack() as stack:
+            provider_port = stack.enter_context(provider(folder))
+            url = stack.enter_context(self._database(folder))
+            env = self._env(url) | {
+                "OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
+                "OPENAI_MODELS": CARRIES_ON.partition(":")[2],
+                "OPENAI_CARRIES_ON": "True",
+                "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{provider_port}",
+                "ANTHROPIC_API_KEY": "none",
+                "ANTHROPIC_MODELS": STARTS_ANEW.partition(":")[2],
+                "DEFAULT_MODEL": CARRIES_ON,
+                "LOG_LEVEL": "INFO",
+                "REDIS_PREFIX": f"lab{self._count}",
+                **times(short),
+                **(variables or {}),
+            }
+            site = Site(self.setup, folder, env, provider_port)
+            site.postgres, site.redis = self.postgres, self.redis
+            stack.callback(site.store.close)
+            is_sqlite = self.setup == "sqlite"
+            webs = (1 if is_sqlite else 2) if webs is None else webs
+            workers = (0 if is_sqlite else 2) if workers is None else workers
+            if workers:
+                env["STREAMING_RUNNER"] = "procrastinate"
+            site.webs = [Server(folder, env, name=f"web{n}") for n in range(webs)]
+            site.workers = [Worker(folder, env, name=f"worker{n}") for n in range(workers)]
+            for process in site.processes:
+                stack.enter_context(services.destroying(process))
+            start_all(site.processes)
+            yield site
+
+    def _env(self, url: str) -> dict[str, str]:
+        env = services.site_env(url, self.folder / "static")
+        if self.redis is not None:
+            env["REDIS_URL"] = self.redis.url
+        return env
+
+    @contextmanager
+    def _database(self, folder: Path) -> Iterator[str]:
+        if self.postgres is None:
+            shutil.copy(self.folder / "template.sqlite3", folder / "db.sqlite3")
+            yield f"sqlite://{folder / 'db.sqlite3'}"
+        else:
+            template = self._template_url.rpartition("/")[2]
+            with self.postgres.database(template) as url:
+                yield url
+
+
+def times(short: bool) -> dict[str, str]:
+    """The environment that divides times by ten, for a short run."""
+    return {name: str(value / SHORTER) for name, value in TIMES.items()} if short else {}
+
+
+def start_all(processes: list[Any]) -> None:
+    """Start processes side by side and wait until all answer. Raises TimeoutError."""
+    for process in processes:
+        process.launch()
+    with ThreadPoolExecutor(max(1, len(processes))) as pool:
+        list(pool.map(lambda process: process.wait_ready(), processes))
+
+
+@contextmanager
+def provider(folder: Path) -> Iterator[int]:
+    """The scripted provider in a process of its own; its port."""
+    log = (folder / "provider.log").open("wb")
+    command = [sys.executable, "-m", "conversations.lab.provider"]
+    with log, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log) as child:
+        try:
+            assert child.stdout is not None
+            yield int(child.stdout.readline())
+        finally:
+            child.kill()

@@ -1,0 +1,150 @@
+"""`manage.py faultlab`: break the real site on purpose, and prove that no character was lost."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from rich.console import Console
+from rich.table import Table
+
+from conversations.lab import faults
+from conversations.lab.faults import Fault
+from conversations.lab.run import Run
+from conversations.lab.services import Missing
+from conversations.lab.site import SETUPS, Ground
+
+FIELDS = ("fault", "setup", "runs", "lost", "doubled", "reordered", "recovery_s", "passed")
+
+
+class Command(BaseCommand):
+    help = (
+        "Starts the real site as processes (SQLite: one web process; PostgreSQL: two web processes "
+        "and two workers, with Redis) beside a scripted provider, lets twenty people ask, injects "
+        "a fault at a seeded moment, and holds what every observer saw against the provider's "
+        "text and the database. Progress goes to standard error; the exit code is 1 when a row "
+        "fails. docs/reliability.md explains every row."
+    )
+    requires_system_checks = []
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("faults", nargs="*", metavar="FAULT", help="F1 to F30; all if none.")
+        parser.add_argument(
+            "--setup", choices=SETUPS, action="append", dest="setups", help="Only this set-up."
+        )
+        parser.add_argument("--seed", type=int, help="Repeats the moments of an earlier run.")
+        parser.add_argument(
+            "--short", action="store_true", help="Divides the times by ten, by settings."
+        )
+        parser.add_argument(
+            "--json", action="store_true", dest="as_json", help="Prints one line of JSON."
+        )
+        parser.add_argument("--list", action="store_true", help="Names the faults and ends.")
+
+    def handle(
+        self,
+        *,
+        faults: list[str],
+        setups: list[str] | None,
+        seed: int | None,
+        short: bool,
+        as_json: bool,
+        **options: Any,
+    ) -> None:
+        chosen = choose(faults)
+        if options["list"]:
+            for one in chosen:
+                self.stdout.write(f"{one.name:6} {'+'.join(one.setups):16} {one.title}")
+            return
+        seed = random.SystemRandom().randrange(10**6) if seed is None else seed
+        self.say(f"seed {seed}")
+        rows = []
+        try:
+            for row in run_all(chosen, setups or list(SETUPS), seed, short):
+                rows.append(row)
+                self.say(line_of(row))
+        except Missing as missing:
+            raise CommandError(str(missing)) from None
+        if as_json:
+            self.stdout.write(json.dumps([{name: row[name] for name in FIELDS} for row in rows]))
+        else:
+            show(rows, self.stdout)
+        if not all(row["passed"] for row in rows):
+            raise SystemExit(1)
+
+    def say(self, text: str) -> None:
+        self.stderr.write(text, lambda line: line)
+
+
+def choose(names: list[str]) -> list[Fault]:
+    """The faults of these names; F12 means every F12-…. Raises CommandError."""
+    known = faults.load()
+    unknown = [name for name in names if not any(is_of(one, name) for one in known)]
+    if unknown:
+        raise CommandError(f"No fault {', '.join(unknown)}; known are {', '.join(known)}.")
+    return [one for name, one in known.items() if not names or any(is_of(name, n) for n in names)]
+
+
+def is_of(name: str, wanted: str) -> bool:
+    return name == wanted or name.startswith(f"{wanted}-")
+
+
+def run_all(
+    chosen: list[Fault], setups: list[str], seed: int, short: bool
+) -> Iterator[dict[str, Any]]:
+    """A row for each fault and set-up, as each ends. Raises Missing."""
+    for setup in setups:
+        wanted = [one for one in chosen if setup in one.setups]
+        if not wanted:
+            continue
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="chatsite-lab-"))
+            ground = stack.enter_context(Ground(setup, Path(folder)).open())
+            for one in wanted:
+                yield run_one(one, ground, random.Random(f"{seed} {one.name} {setup}"), short)
+
+
+def run_one(one: Fault, ground: Ground, chance: random.Random, short: bool) -> dict[str, Any]:
+    """The row of one fault in one set-up."""
+    began = time.monotonic()
+    with ground.site(one.variables, webs=one.webs, workers=one.workers, short=short) as site:
+        found = asyncio.run(play(one, Run(site, chance, short)))
+    names = {"fault": one.name, "title": one.title, "setup": ground.setup}
+    return names | found | {"seconds": round(time.monotonic() - began, 1)}
+
+
+async def play(one: Fault, run: Run) -> dict[str, Any]:
+    try:
+        await one.inject(run)
+        return await run.finish()
+    finally:
+        await run.close()
+
+
+def line_of(row: dict[str, Any]) -> str:
+    verdict = "passed" if row["passed"] else "FAILED"
+    line = f"{row['fault']:6} {row['setup']:9} {verdict} in {row['seconds']} s"
+    return "\n".join([line, *(f"    {problem}" for problem in row["problems"][:12])])
+
+
+def show(rows: list[dict[str, Any]], stream: Any) -> None:
+    """The table."""
+    table = Table("fault", "", "set-up", "samples", "lost", "doubled", "reordered")
+    for heading in ("recovery median", "worst", ""):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        recovery = [f"{v:.2f} s" if v is not None else "" for v in row["recovery_s"].values()]
+        counts = [str(row[name]) for name in ("runs", "lost", "doubled", "reordered")]
+        table.add_row(
+            *(row["fault"], row["title"], row["setup"], *counts, *recovery),
+            "passed" if row["passed"] else "FAILED",
+        )
+    Console(file=stream, width=None if stream.isatty() else 160).print(table)
