@@ -207,6 +207,18 @@ globals().update(
         for name, default in STREAMING_DEFAULTS.items()
     }
 )
+if globals()["STREAMING_RUNNER"] == "procrastinate":
+    INSTALLED_APPS.append("procrastinate.contrib.django")
+    PROCRASTINATE_ON_APP_READY = "streaming.tasks.prepare"
+    PROCRASTINATE_WORKER_DEFAULTS = {
+        "concurrency": globals()["STREAMING_MAX_CONCURRENT"],
+        # A stream's row says what became of it; jobs leave no trace.
+        "delete_jobs": "always",
+        # New jobs are notified; this finds those of a moment without a listener.
+        "fetch_job_polling_interval": 2.0,
+        # The answers have drained before; this is for writing down that their jobs are done.
+        "shutdown_graceful_timeout": 5.0,
+    }
 
 # --- Providers
 
