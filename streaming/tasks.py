@@ -1,15 +1,15 @@
 """The job that runs a stream, and what keeps its worker alive; imported by procrastinate alone.
 
-A worker is `manage.py procrastinate worker`. While it listens for jobs its supervisor lives; when
-it stops listening, because it is asked to end, the answers drain before it waits for their jobs.
+A worker is `manage.py procrastinate worker`. Its supervisor starts when it begins to listen for
+jobs. When it stops listening, because it is asked to end, the answers drain while it waits for
+their jobs.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 from uuid import UUID
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 RETRY_SECONDS = 0.5
 # The worker's own connections, beside those of Django's pool: its queries are few and short.
-POOL: dict[str, Any] = {"min_size": 1, "max_size": 4, "timeout": 5.0, "reconnect_timeout": 5.0}
+POOL: dict[str, Any] = {"min_size": 1, "max_size": 4, "timeout": 1.0, "reconnect_timeout": 1.0}
 # A job that was left in `doing` by a worker that gave no sign for so long is nobody's.
 STALLED_SECONDS = 60
 
@@ -72,11 +72,23 @@ class PatientConnector(PsycopgConnector):
     async def execute_query_all_async(self, query: Any, **arguments: Any) -> list[dict[str, Any]]:
         return await patiently(super().execute_query_all_async, query, **arguments)
 
+    _draining: asyncio.Task[None] | None = None
+
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
-        """Listen for jobs until the worker stops; the supervisor lives as long."""
-        async with supervised():
+        """Listen for jobs until the worker is to stop; then the answers drain."""
+        await supervisor.start()
+        try:
             await remove_stalled_jobs()
             await patiently(super().listen_notify, on_notification, channels)
+        finally:
+            # Not here: the worker waits a second for its listener, but long for its jobs.
+            self._draining = asyncio.create_task(supervisor.drain(float(conf.DRAIN_SECONDS)))
+
+    async def close_async(self) -> None:
+        """The worker's last step: what is left to commit and to tell goes out first."""
+        if self._draining is not None:
+            await self._draining
+        await super().close_async()
 
 
 async def patiently(function: Callable[..., Awaitable[Any]], *args: Any, **kwargs: Any) -> Any:
@@ -89,16 +101,6 @@ async def patiently(function: Callable[..., Awaitable[Any]], *args: Any, **kwarg
                 raise
             logger.warning("The worker waits for the database: %s", error.__cause__)
             await asyncio.sleep(RETRY_SECONDS)
-
-
-@asynccontextmanager
-async def supervised() -> AsyncIterator[None]:
-    """The worker's supervisor, drained at the end."""
-    await supervisor.start()
-    try:
-        yield
-    finally:
-        await supervisor.drain(float(conf.DRAIN_SECONDS))
 
 
 async def remove_stalled_jobs() -> None:
