@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -63,6 +64,8 @@ class PatientConnector(PsycopgConnector):
     that was fetched twice is claimed once, and one fetched for nobody is dispatched anew.
     """
 
+    _draining: asyncio.Task[None] | None = None
+
     async def execute_query_async(self, query: Any, **arguments: Any) -> None:
         await patiently(super().execute_query_async, query, **arguments)
 
@@ -71,8 +74,6 @@ class PatientConnector(PsycopgConnector):
 
     async def execute_query_all_async(self, query: Any, **arguments: Any) -> list[dict[str, Any]]:
         return await patiently(super().execute_query_all_async, query, **arguments)
-
-    _draining: asyncio.Task[None] | None = None
 
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
         """Listen for jobs until the worker is to stop; then the answers drain."""
@@ -109,4 +110,6 @@ async def remove_stalled_jobs() -> None:
     for job in await jobs.get_stalled_jobs(
         task_name=TASK, queue=QUEUE, seconds_since_heartbeat=STALLED_SECONDS
     ):
-        await jobs.finish_job(job, Status.ABORTED, delete_job=True)
+        # Another worker that starts now may have been first.
+        with suppress(ConnectorException):
+            await jobs.finish_job(job, Status.ABORTED, delete_job=True)

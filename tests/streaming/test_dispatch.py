@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -33,18 +34,23 @@ def procrastinate(settings) -> Iterator[None]:
     generators._registry.pop("tests.nothing")
 
 
-def jobs(columns: str = "args, status::text") -> Sequence[Any]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"SELECT {columns} FROM procrastinate_jobs ORDER BY id")
-        return cursor.fetchall()
+def jobs() -> list[tuple[str, list[int] | None, str]]:
+    """(stream, the (epoch, beat) of an abandoned one, status) of each job, oldest first."""
+    rows = query("SELECT args, status::text FROM procrastinate_jobs ORDER BY id")
+    parsed = [(json.loads(args), status) for args, status in rows]
+    return [(args["stream_id"], args["seen"], status) for args, status in parsed]
 
 
 def fetch() -> str | None:
     """The next job's stream, as a worker takes it; its job stays `doing`."""
+    ((stream,),) = query("SELECT args->>'stream_id' FROM procrastinate_fetch_job_v2(NULL, NULL)")
+    return stream
+
+
+def query(sql: str) -> Sequence[Any]:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT args FROM procrastinate_fetch_job_v2(NULL, NULL)")
-        (args,) = cursor.fetchone()
-    return args and args["stream_id"]
+        cursor.execute(sql)
+        return cursor.fetchall()
 
 
 def test_a_job_is_deferred_in_the_creating_transaction() -> None:
@@ -54,7 +60,7 @@ def test_a_job_is_deferred_in_the_creating_transaction() -> None:
         transaction.set_rollback(True)
     assert jobs() == []
     stream = actions.create("tests.nothing")
-    assert jobs() == [({"stream_id": str(stream.pk), "seen": None}, "todo")]
+    assert jobs() == [(str(stream.pk), None, "todo")]
 
 
 def test_a_manual_start_defers_its_job_once() -> None:
@@ -71,7 +77,7 @@ def test_a_job_that_waits_already_breaks_no_transaction() -> None:
         dispatch.request_again(stream.pk, 1, 5)
         dispatch.request_again(stream.pk, 1, 6)
         assert Stream.objects.filter(pk=stream.pk).exists()
-    assert jobs() == [({"stream_id": str(stream.pk), "seen": [1, 5]}, "todo")]
+    assert jobs() == [(str(stream.pk), [1, 5], "todo")]
 
 
 def test_the_sweep_dispatches_what_no_waiting_job_will_start() -> None:
@@ -82,14 +88,14 @@ def test_the_sweep_dispatches_what_no_waiting_job_will_start() -> None:
     # A worker took the job and died: `doing` for ever, and in nobody's way.
     assert fetch() == str(stream.pk)
     dispatch.redispatch(found)
-    assert [status for _, status in jobs()] == ["doing", "todo"]
+    assert [status for *_, status in jobs()] == ["doing", "todo"]
     assert fetch() == str(stream.pk)
 
 
 def test_an_abandoned_stream_is_dispatched_before_every_new_one() -> None:
     new, half = actions.create("tests.nothing"), actions.create("tests.nothing", autostart=False)
     dispatch.redispatch(Found(abandoned=[(half.pk, 1, 7)]))
-    assert jobs()[-1] == ({"stream_id": str(half.pk), "seen": [1, 7]}, "todo")
+    assert jobs()[-1] == (str(half.pk), [1, 7], "todo")
     assert [fetch(), fetch(), fetch()] == [str(half.pk), str(new.pk), None]
 
 
@@ -99,7 +105,7 @@ def test_a_hand_over_defers_its_job_and_a_fenced_writer_none() -> None:
     claims.release(Stream(pk=stream.pk, epoch=1))
     assert jobs() == []
     claims.release(Stream(pk=stream.pk, epoch=2))
-    assert jobs() == [({"stream_id": str(stream.pk), "seen": [2, claims.RELEASED]}, "todo")]
+    assert jobs() == [(str(stream.pk), [2, claims.RELEASED], "todo")]
     assert claims.claim_abandoned(stream.pk, 2, claims.RELEASED)
 
 
@@ -110,4 +116,5 @@ def test_the_more_answers_one_has_open_the_later_the_next_ones_turn(owner, stran
     for stream in (first, second, third):
         end(stream)
     actions.create("tests.nothing", owner=owner)
-    assert [priority for (priority,) in jobs("priority")] == [0, -1, -2, 0, 0]
+    priorities = query("SELECT priority FROM procrastinate_jobs ORDER BY id")
+    assert priorities == [(0,), (-1,), (-2,), (0,), (0,)]
