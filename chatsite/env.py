@@ -9,6 +9,10 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
+# A connection for each thread that may want one. The pool's attempts to connect double their
+# distance for as long as `reconnect_timeout`: short, so that a database that is back is found soon.
+POSTGRESQL_POOL = {"min_size": 2, "max_size": 16, "timeout": 3.0, "reconnect_timeout": 2.0}
+
 
 def load_env_file(path: Path) -> None:
     """Put the NAME=value lines of `path` into the environment; what is set there already wins."""
@@ -90,7 +94,9 @@ def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:
             "PORT": parts.port or "",
             # Under ASGI persistent connections leak; the pool takes their place.
             "CONN_MAX_AGE": 0,
-            "OPTIONS": {"pool": {"min_size": 2, "max_size": 16}, **dict(parse_qsl(parts.query))},
+            # One more round trip, and nobody is given a connection that a restart has cut.
+            "CONN_HEALTH_CHECKS": True,
+            "OPTIONS": {"pool": dict(POSTGRESQL_POOL), **dict(parse_qsl(parts.query))},
         }
     raise ImproperlyConfigured(
         f"DATABASE_URL has the scheme {parts.scheme!r}; allowed are postgres:// and sqlite:///."

@@ -207,6 +207,19 @@ globals().update(
         for name, default in STREAMING_DEFAULTS.items()
     }
 )
+if globals()["STREAMING_RUNNER"] == "procrastinate":
+    # Its migrations speak PostgreSQL, so it is no part of any other installation.
+    INSTALLED_APPS.append("procrastinate.contrib.django")
+    PROCRASTINATE_ON_APP_READY = "streaming.tasks.prepare"
+    PROCRASTINATE_WORKER_DEFAULTS = {
+        "concurrency": globals()["STREAMING_MAX_CONCURRENT"],
+        # A stream's row says what became of it; jobs leave no trace.
+        "delete_jobs": "always",
+        # New jobs are notified; this finds those of a moment without a listener.
+        "fetch_job_polling_interval": 2.0,
+        # Its supervisor sees to it that jobs end within the drain and their last commit.
+        "shutdown_graceful_timeout": globals()["STREAMING_DRAIN_SECONDS"] + 15,
+    }
 
 # --- Providers
 
@@ -243,5 +256,8 @@ LOGGING = {
     "loggers": {
         "daphne": {"level": "WARNING"},
         "django.channels.server": {"level": "WARNING"},
+        # Of procrastinate's lines for each job, the one that names its stream.
+        "procrastinate": {"level": "WARNING"},
+        "procrastinate.worker.worker": {"level": "INFO"},
     },
 }

@@ -10,6 +10,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
+from .dispatch import request_start
 from .exceptions import log_failure
 from .generators import get_generator
 from .models import Chunk, EndReason, Status, Stream
@@ -33,14 +34,15 @@ def create(
     `params` must be what JSON can hold, `owner` a user of the project. Raises UnknownGenerator.
     """
     get_generator(generator)
-    stream = Stream.objects.create(
-        generator=generator,
-        params=params or {},
-        owner=owner,
-        start_requested_at=timezone.now() if autostart else None,
-    )
-    if autostart:
-        _dispatch_on_commit(stream)
+    with transaction.atomic(savepoint=False):
+        stream = Stream.objects.create(
+            generator=generator,
+            params=params or {},
+            owner=owner,
+            start_requested_at=timezone.now() if autostart else None,
+        )
+        if autostart:
+            request_start(stream)
     return stream
 
 
@@ -54,7 +56,7 @@ def start(stream: Stream) -> bool:
         if not waiting.update(start_requested_at=now):
             return False
         stream.start_requested_at = now
-        _dispatch_on_commit(stream)
+        request_start(stream)
     return True
 
 
@@ -145,10 +147,3 @@ def retry_hook(stream: Stream) -> bool:
 def _call_hook(stream: Stream) -> Mapping[str, int]:
     hook = get_generator(stream.generator).on_end
     return (hook(stream, text_of(stream)) if hook else None) or {}
-
-
-def _dispatch_on_commit(stream: Stream) -> None:
-    from .dispatch import request_start
-
-    # Robust: the start is stored, so a sweep finds the stream if this call fails.
-    transaction.on_commit(lambda: request_start(stream.pk, stream.owner_id), robust=True)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from django.apps import AppConfig
+from django.core.exceptions import ImproperlyConfigured
 
 
 class StreamingConfig(AppConfig):
@@ -10,5 +11,12 @@ class StreamingConfig(AppConfig):
     def ready(self) -> None:
         from django.utils.module_loading import autodiscover_modules
 
+        from . import checks  # noqa: F401 - registers them
+        from .conf import RUNNERS, conf
+
+        if conf.RUNNER not in RUNNERS:
+            raise ImproperlyConfigured(
+                f"STREAMING_RUNNER={conf.RUNNER!r}: allowed are {', '.join(RUNNERS)}."
+            )
         # Generators register themselves in each app's `generators.py`.
         autodiscover_modules("generators")

@@ -6,7 +6,6 @@ import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from django.utils import timezone
 
 from .actions import end_stream, retry_hook
 from .conf import conf
+from .dispatch import request_again
 from .models import EndReason, Status, Stream, StreamQuerySet
 
 # A released stream: its writer let go and said so; heartbeats of a claim start above it.
@@ -24,6 +24,7 @@ RELEASED = 0
 # Pending streams are claimed at once by who created them; the sweep leaves them so much time.
 PENDING_GRACE_SECONDS = 2
 HOOKS_A_ROUND = 20
+PENDING_A_ROUND = 1_000
 
 
 def claim_pending(stream_id: UUID) -> Stream | None:
@@ -61,9 +62,12 @@ def _claim(stream_id: UUID, candidates: StreamQuerySet, attempts: int = 1) -> St
     return stream
 
 
-def release(stream_id: UUID, epoch: int) -> None:
-    """Let a stream go that another process may carry on at once."""
-    Stream.objects.filter(pk=stream_id, epoch=epoch, status=Status.STREAMING).update(beat=RELEASED)
+def release(stream: Stream) -> None:
+    """Let a stream of this process go, for another to carry on at once."""
+    mine = Stream.objects.filter(pk=stream.pk, epoch=stream.epoch, status=Status.STREAMING)
+    with transaction.atomic():
+        if mine.update(beat=RELEASED):
+            request_again(stream.pk, stream.epoch, RELEASED)
 
 
 @dataclass
@@ -81,6 +85,8 @@ class Sweeper:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        # Pending streams, and since when they wait before these eyes.
+        self._pending: dict[UUID, float] = {}
         # stream id -> (epoch, beat, seen since)
         self._seen: dict[UUID, tuple[int, int, float]] = {}
         self._last_round: float | None = None
@@ -114,17 +120,24 @@ class Sweeper:
                 found.abandoned.append((stream_id, epoch, beat))
         self._seen = seen
         self._last_round = began
-        grace_over = timezone.now() - timedelta(seconds=PENDING_GRACE_SECONDS)
-        found.startable = list(
-            Stream.objects.startable()
-            .filter(start_requested_at__lt=grace_over)
-            .exclude(pk__in=own)
-            .order_by("start_requested_at")
-            .values_list("pk", "owner_id")[:1000]
-        )
+        found.startable = self._waiting_too_long(own, now)
         for stream in Stream.objects.filter(hook_pending=True)[:HOOKS_A_ROUND]:
             retry_hook(stream)
         return found
+
+    def _waiting_too_long(self, own: frozenset[UUID], now: float) -> list[tuple[UUID, Any]]:
+        """(stream id, owner id) of pending streams that were seen waiting for the whole grace.
+
+        When they were requested is in the clock of who did, which may be wrong; it only sorts them.
+        """
+        rows = list(
+            Stream.objects.startable()
+            .exclude(pk__in=own)
+            .order_by("start_requested_at")
+            .values_list("pk", "owner_id")[:PENDING_A_ROUND]
+        )
+        self._pending = {stream_id: self._pending.get(stream_id, now) for stream_id, _ in rows}
+        return [row for row in rows if now - self._pending[row[0]] >= PENDING_GRACE_SECONDS]
 
 
 def _prove_writable() -> None:

@@ -8,8 +8,11 @@ from django.conf import settings
 from django.core.signals import setting_changed
 from django.dispatch import receiver
 
+RUNNERS = ("embedded", "procrastinate", "off")
+
 DEFAULTS: dict[str, Any] = {
-    # Who runs generators in a server process: "embedded" (this process) or "off".
+    # Who runs generators: "embedded" (the process that serves), "procrastinate" (workers that its
+    # queue dispatches to) or "off" (others on the same database).
     "RUNNER": "embedded",
     # Generators that run at once in this process; further ones wait, fairly between owners.
     "MAX_CONCURRENT": 1_000,

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import uuid
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -43,6 +44,9 @@ class Doorbell:
         self._hints: set[UUID] = set()
         self._topics: dict[str, int] = {}
         self._wake = asyncio.Event()
+        # Set while nothing has gathered or is on its way.
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._tasks: list[asyncio.Task[None]] = []
 
     @property
@@ -57,17 +61,27 @@ class Doorbell:
     def appended(self, appends: Sequence[Append]) -> None:
         if self._layer is not None:
             self._appends.extend(appends)
-            self._wake.set()
+            self._ask()
 
     def hinted(self, stream_id: UUID) -> None:
         if self._layer is not None:
             self._hints.add(stream_id)
-            self._wake.set()
+            self._ask()
 
     def touched(self, topic: str, version: int) -> None:
         if self._layer is not None:
             self._topics[topic] = version
-            self._wake.set()
+            self._ask()
+
+    def _ask(self) -> None:
+        self._idle.clear()
+        self._wake.set()
+
+    async def settle(self) -> None:
+        """Wait until all that was rung has left this process, or the layer had its time."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(2 * SEND_SECONDS):
+                await self._idle.wait()
 
     async def _ring(self) -> None:
         """Send what has gathered, one message at a time; while one is on its way more gathers."""
@@ -83,6 +97,8 @@ class Doorbell:
             except (Exception, TimeoutError) as error:
                 # A layer that is down never stops a generator; the hubs poll meanwhile.
                 logger.info("The channel layer did not take a doorbell: %s", type(error).__name__)
+            if not self._wake.is_set():
+                self._idle.set()
 
     async def _listen(self) -> None:
         assert self._layer is not None

@@ -56,6 +56,8 @@ def test_no_migration_is_missing(production):
         ("DEFAULT_MODEL", "gpt-4o", "chatsite.W002"),
         ("DATABASE_URL", "mysql://host/name", "DATABASE_URL has the scheme 'mysql'"),
         ("SECRET_KEY", "", "SECRET_KEY is not set. `make run` writes one"),
+        ("STREAMING_RUNNER", "magic", "allowed are embedded, procrastinate, off."),
+        ("STREAMING_RUNNER", "procrastinate", "streaming.E001"),
         ("DEBUG", "perhaps", "DEBUG='perhaps': allowed are True and False."),
     ],
 )

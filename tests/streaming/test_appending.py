@@ -143,7 +143,7 @@ def test_a_beat_raises_only_streams_of_the_writers_epoch() -> None:
 
 def test_a_late_beat_does_not_take_back_a_release() -> None:
     stream = claimed()
-    claims.release(stream.pk, 1)
+    claims.release(stream)
     beat([(stream.pk, 1)])
     assert Stream.objects.get(pk=stream.pk).beat == claims.RELEASED
 

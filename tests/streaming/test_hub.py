@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import asyncio
+import uuid
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from asgiref.sync import sync_to_async
+from channels.layers import BaseChannelLayer, channel_layers
 from django.db import connections
 
 from streaming import actions, generators, topics
@@ -79,3 +82,43 @@ async def test_a_doorbell_of_another_release_is_passed_over(hub: Hub) -> None:
     hub.doorbell._hear(message)
     await asyncio.sleep(0)
     assert watcher.told == [("tests:1", 2)]
+
+
+class SlowLayer(BaseChannelLayer):
+    """A shared layer that takes its time to send, and brings nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[dict[str, Any]] = []
+
+    async def group_send(self, group: str, message: dict[str, Any]) -> None:
+        await asyncio.sleep(0.05)
+        self.sent.append(message)
+
+    async def group_add(self, group: str, channel: str) -> None:
+        pass
+
+    async def new_channel(self, prefix: str = "") -> str:
+        return "slow"
+
+    async def receive(self, channel: str) -> dict[str, Any]:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+
+async def test_what_was_rung_has_left_when_the_doorbell_is_settled() -> None:
+    layer = SlowLayer()
+    before = channel_layers.set("default", layer)
+    try:
+        hub = Hub(asyncio.get_running_loop())
+        ended, late = uuid.uuid4(), uuid.uuid4()
+        hub.doorbell.hinted(ended)
+        await asyncio.sleep(0.01)
+        # While the first is on its way.
+        hub.doorbell.hinted(late)
+        await hub.doorbell.settle()
+        # As at the end of a process: whatever has not left by now never will.
+        await hub.close()
+    finally:
+        channel_layers.set("default", before)
+    assert [message["hints"] for message in layer.sent] == [[str(ended)], [str(late)]]

@@ -53,7 +53,7 @@ async def test_a_listener_that_fails_stops_no_heartbeat(settings) -> None:
         raise RuntimeError("listener")
 
     async with running_supervisor() as supervisor, tap() as ending, tap("tests.other") as lasting:
-        supervisor.journal._on_ended = fail
+        supervisor.runs.journal._on_ended = fail
         asyncio.get_running_loop().set_exception_handler(lambda loop, context: None)
         stays = await create("tests.other")
         lasting.say("text")

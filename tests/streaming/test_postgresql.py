@@ -10,7 +10,7 @@ import pytest
 
 from tests.services import ROOT
 
-CORE = ("appending", "journal", "supervisor", "consumers", "hub", "reader", "actions")
+CORE = ("appending", "journal", "supervisor", "consumers", "hub", "reader", "actions", "dispatch")
 
 
 @pytest.mark.services
@@ -32,7 +32,12 @@ def test_the_log_keeps_its_promises_on_postgresql(postgres_database: str) -> Non
             *files,
         ],
         cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": postgres_database},
+        # The tests decide what runs when; with this the queue's tables are there for those of it.
+        env={
+            **os.environ,
+            "DATABASE_URL": postgres_database,
+            "STREAMING_RUNNER": "procrastinate",
+        },
         capture_output=True,
         text=True,
         timeout=170,

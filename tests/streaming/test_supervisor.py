@@ -262,12 +262,23 @@ async def test_a_pending_stream_that_nobody_took_is_claimed(settings) -> None:
     settings.STREAMING_SWEEP_SECONDS = 0.05
     async with tap() as generator:
         stream = await create("tests.tap")
-        await Stream.objects.filter(pk=stream.pk).aupdate(
-            start_requested_at=timezone.now() - timedelta(seconds=3)
-        )
         async with running_supervisor():
             generator.say("late", None)
             assert (await ended(stream)).status == Status.DONE
+
+
+@pytest.mark.parametrize("hours", [-1, 0, 1])
+def test_a_pending_streams_grace_is_what_the_sweeper_saw_of_it(hours: int) -> None:
+    """Whose clock requested the start, and how wrong it is, does not matter."""
+    Stream.objects.create(generator="x", start_requested_at=timezone.now() + timedelta(hours=hours))
+    now = [0.0]
+    sweeper = Sweeper(clock=lambda: now[0])
+
+    def round_at(seconds: float) -> bool:
+        now[0] = seconds
+        return bool(sweeper.round().startable)
+
+    assert [round_at(s) for s in (100, 101, 101.9, 102.1)] == [False, False, False, True]
 
 
 def test_the_sweep_needs_ten_unbroken_seconds_of_silence(owner) -> None:
