@@ -14,7 +14,7 @@ from .exceptions import log_failure
 from .generators import get_generator
 from .models import Chunk, EndReason, Status, Stream
 from .normalise import normalise
-from .reader import text_of
+from .reader import hash_of, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +95,7 @@ def end_stream(
     epoch: int | None = None,
     result: Mapping[str, Any] | None = None,
 ) -> Stream | None:
-    """Write the final state and run the generator's `on_end` hook, in the caller's transaction.
+    """Write the final state, the text's hash, and run the `on_end` hook; the caller's transaction.
 
     With `epoch` only as the writer of that epoch. Returns the ended row, or None when another end
     was first. If the hook fails, the end stands and the hook stays pending for `retry_hook`.
@@ -115,14 +115,17 @@ def end_stream(
     with transaction.atomic(savepoint=False):
         if not candidates.update(**changes):
             return None
+        # Read behind the update: from there on no writer adds to the text.
         stream = Stream.objects.get(pk=stream_id)
+        text = text_of(stream)
+        stream.sha256 = hash_of(text)
         try:
             with transaction.atomic():
-                stream.topics = _call_hook(stream)
+                stream.topics = _call_hook(stream, text)
         except Exception as error:
             log_failure(logger, error, "on_end of stream %s failed", stream.pk)
             stream.hook_pending = True
-            stream.save(update_fields=["hook_pending"])
+        stream.save(update_fields=["sha256", "hook_pending"])
     return stream
 
 
@@ -134,7 +137,8 @@ def retry_hook(stream: Stream) -> bool:
             # First, so that of two callers one waits here and then finds nothing to do.
             if not pending.update(hook_pending=False):
                 return False
-            _call_hook(Stream.objects.get(pk=stream.pk))
+            stored = Stream.objects.get(pk=stream.pk)
+            _call_hook(stored, text_of(stored))
     except Exception as error:
         log_failure(logger, error, "on_end of stream %s failed", stream.pk)
         return False
@@ -142,9 +146,9 @@ def retry_hook(stream: Stream) -> bool:
     return True
 
 
-def _call_hook(stream: Stream) -> Mapping[str, int]:
+def _call_hook(stream: Stream, text: str) -> Mapping[str, int]:
     hook = get_generator(stream.generator).on_end
-    return (hook(stream, text_of(stream)) if hook else None) or {}
+    return (hook(stream, text) if hook else None) or {}
 
 
 def _dispatch_on_commit(stream: Stream) -> None:
