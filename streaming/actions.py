@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -85,6 +86,31 @@ def delete(stream: Stream) -> None:
     while page_end := starts[DELETE_PAGE_CHUNKS - 1 : DELETE_PAGE_CHUNKS].first():
         chunks.filter(start__lte=page_end).delete()
     Stream.objects.filter(pk=stream.pk).delete()
+
+
+def compact(stream_id: UUID) -> bool:
+    """Fold the chunks of an ended stream into one; its text, and what readers get, stay the same.
+
+    False, and nothing changes, when it has not ended or its chunks are not the text that it ended
+    with.
+    """
+    with transaction.atomic():
+        # The lock: two folders, or one and a delete, would each see chunks that the other removes.
+        stream = Stream.objects.ended().select_for_update().filter(pk=stream_id).first()
+        if stream is None:
+            return False
+        chunks = list(stream.chunks.order_by("start"))
+        text = "".join(chunk.text for chunk in chunks)
+        ends = accumulate(len(chunk.text) for chunk in chunks)
+        is_whole = [chunk.start for chunk in chunks] == [0, *ends][:-1]
+        if not is_whole or len(text) != stream.length or stream.sha256 not in ("", hash_of(text)):
+            return False
+        if len(chunks) > 1:
+            first, last = chunks[0], chunks[-1]
+            stream.chunks.filter(start__gt=0).delete()
+            first.text, first.epoch, first.created_at = text, last.epoch, last.created_at
+            first.save(update_fields=["text", "epoch", "created_at"])
+    return True
 
 
 def end_stream(
