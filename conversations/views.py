@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.html import escape
 from django.utils.module_loading import import_string
@@ -161,6 +162,14 @@ def message_stop(request: HtmxRequest, pk: int) -> HttpResponse:
     answer = _answer(request, pk)
     actions.stop(answer)
     return _acted(request, answer.conversation)
+
+
+@private
+@require_POST
+def conversation_delete(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    actions.delete_conversation(_conversation(request, pk))
+    start = reverse("conversations:conversation-list")
+    return HttpResponseClientRedirect(start) if request.htmx else redirect(start)
 
 
 @private
