@@ -21,6 +21,8 @@ from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, push_url, reswap, retarget
 from django_htmx.middleware import HtmxDetails
 
+from streaming.exceptions import is_storage_failure
+
 from . import actions, providers
 from .exceptions import Refused
 from .forms import KeyForm, MessageForm, ModelForm, ShownForm, SpokenForm
@@ -214,7 +216,7 @@ def _answer(request: HtmxRequest, pk: int) -> Message:
 def _submit(form: SpokenForm, act: Callable[[], T]) -> tuple[T | None, int]:
     """The result of `act` for a valid form, else None; and the status of the answer.
 
-    A refusal becomes an error of the form, and so does a database that stays locked.
+    A refusal becomes an error of the form, and so does a database that stays locked or is full.
     """
     if not form.is_valid():
         return None, 422
@@ -224,9 +226,15 @@ def _submit(form: SpokenForm, act: Callable[[], T]) -> tuple[T | None, int]:
         form.add_error(None, str(refusal))
         return None, 422
     except OperationalError as error:
-        if "locked" not in str(error):
+        if is_storage_failure(error):
+            sentence = _(
+                "The server cannot store anything now. Your text is still here: try again."
+            )
+        elif "locked" in str(error):
+            sentence = _("The server is busy. Your text is still here: try again.")
+        else:
             raise
-        form.add_error(None, _("The server is busy. Your text is still here: try again."))
+        form.add_error(None, sentence)
         return None, 503
 
 

@@ -11,7 +11,7 @@ from uuid import UUID
 from django.db import transaction
 from django.utils import timezone
 
-from .exceptions import log_failure
+from .exceptions import is_storage_failure, log_failure
 from .generators import get_generator
 from .models import Chunk, EndReason, Status, Stream
 from .normalise import normalise
@@ -120,11 +120,13 @@ def end_stream(
     detail: str = "",
     epoch: int | None = None,
     result: Mapping[str, Any] | None = None,
+    hand_over: bool = True,
 ) -> Stream | None:
     """Write the final state, the text's hash, and run the `on_end` hook; the caller's transaction.
 
     With `epoch` only as the writer of that epoch. Returns the ended row, or None when another end
-    was first. If the hook fails, the end stands and the hook stays pending for `retry_hook`.
+    was first. If the hook fails, the end stands and the hook stays pending for `retry_hook`;
+    without `hand_over` it does so at once.
     """
     candidates = Stream.objects.open().filter(pk=stream_id)
     if epoch is not None:
@@ -145,10 +147,14 @@ def end_stream(
         stream = Stream.objects.get(pk=stream_id)
         text = text_of(stream)
         stream.sha256 = hash_of(text)
+        stream.hook_pending = not hand_over
         try:
             with transaction.atomic():
-                stream.topics = _call_hook(stream, text)
+                stream.topics = _call_hook(stream, text) if hand_over else {}
         except Exception as error:
+            if is_storage_failure(error):
+                # SQLite may have rolled the whole transaction back.
+                raise
             log_failure(logger, error, "on_end of stream %s failed", stream.pk)
             stream.hook_pending = True
         stream.save(update_fields=["sha256", "hook_pending"])
