@@ -10,7 +10,16 @@ import pytest
 
 from tests.services import ROOT
 
-CORE = ("appending", "journal", "supervisor", "consumers", "hub", "reader", "actions")
+CORE = (
+    "appending",
+    "journal",
+    "supervisor",
+    "consumers",
+    "hub",
+    "reader",
+    "actions",
+    "commands_verifystreams",
+)
 
 
 @pytest.mark.services
