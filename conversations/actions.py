@@ -14,9 +14,10 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from streaming import actions as streams
+from streaming.models import EndReason, Stream
 
 from . import providers
-from .exceptions import KeyReused, StillRunning, UnknownModel
+from .exceptions import Deleted, KeyReused, StillRunning, UnknownModel
 from .models import Conversation, Message, Role, Submission
 from .topics import conversation_changed, list_changed
 
@@ -63,8 +64,8 @@ def start_conversation(user: Any, content: str, *, key: UUID, model: str = "") -
 def send_message(conversation: Conversation, content: str, *, key: UUID) -> Sent:
     """Store the user's message under the newest answer, and an answer that starts.
 
-    The same `key` again returns the same rows. Raises KeyReused; StillRunning while the newest
-    answer runs.
+    The same `key` again returns the same rows. Raises KeyReused; Deleted; StillRunning while the
+    newest answer runs.
     """
 
     def write() -> Sent:
@@ -79,8 +80,8 @@ def send_message(conversation: Conversation, content: str, *, key: UUID) -> Sent
 def retry(message: Message, *, key: UUID) -> Message:
     """Answer again: store a sibling of the answer `message`, which becomes the page's newest.
 
-    The same `key` again returns the same answer. Raises KeyReused; StillRunning while an answer of
-    the conversation runs.
+    The same `key` again returns the same answer. Raises KeyReused; Deleted; StillRunning while an
+    answer of the conversation runs.
     """
 
     def write() -> Message:
@@ -105,6 +106,21 @@ def set_model(conversation: Conversation, model: str) -> None:
         conversation.model = model
         conversation.save(update_fields=["model"])
         conversation_changed(conversation.pk)
+
+
+def delete_conversation(conversation: Conversation) -> bool:
+    """Hide the conversation for good and stop its running answers; False when it was deleted.
+
+    Its rows are removed in the background (`purging`).
+    """
+    with transaction.atomic():
+        visible = Conversation.objects.visible().filter(pk=conversation.pk)
+        if not visible.update(deleted_at=timezone.now()):
+            return False
+        conversation_changed(conversation.pk)
+        for stream in Stream.objects.open().filter(message__conversation=conversation.pk):
+            streams.stop(stream, EndReason.DELETED)
+    return True
 
 
 def title_from(content: str) -> str:
@@ -181,9 +197,11 @@ def _answer(conversation: Conversation, prompt: Message | None, version: int) ->
 def _refuse_while_running(conversation: Conversation) -> None:
     """Read the newest state under the lock that `conversation_changed` took, and refuse."""
     conversation.refresh_from_db(
-        fields=["leaf", "version", "model"],
+        fields=["leaf", "version", "model", "deleted_at"],
         from_queryset=Conversation.objects.select_related("leaf__stream"),
     )
+    if conversation.deleted_at:
+        raise Deleted(_("This chat was deleted."))
     leaf = conversation.leaf
     if leaf and leaf.stream and leaf.stream.is_open:
         raise StillRunning(_("An answer is still running. Stop it, or wait until it has ended."))

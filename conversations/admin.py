@@ -1,4 +1,4 @@
-"""Conversations in Django's admin: read as the chat reads, never edited."""
+"""Conversations in Django's admin: read as the chat reads, deleted as there, never edited."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from streaming.admin import ReadOnlyAdmin
 from streaming.generators import get_generator
 from streaming.reader import text_of
 
-from .actions import GENERATOR
+from .actions import GENERATOR, delete_conversation
 from .models import Conversation, Message, Role
 from .paths import messages_of, path_to
 
@@ -97,6 +97,22 @@ class ConversationAdmin(ReadOnlyAdmin):
 
     class Media:
         css = {"all": ["streaming/admin.css", "conversations/admin.css"]}
+
+    # Read, not edited; but who may delete a conversation may delete all of it.
+    has_delete_permission = admin.ModelAdmin.has_delete_permission
+
+    def get_deleted_objects(
+        self, objs: Any, request: HttpRequest
+    ) -> tuple[list[Any], dict[str, int], set[str], list[Any]]:
+        to_delete, counts, _needed, protected = super().get_deleted_objects(objs, request)
+        return to_delete, counts, set(), protected
+
+    def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
+        delete_conversation(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
+        for conversation in queryset:
+            delete_conversation(conversation)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         return super().get_queryset(request).annotate(message_count=Count("messages"))

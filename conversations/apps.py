@@ -8,6 +8,9 @@ class ConversationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        from . import topics
+        from streaming.housekeeping import chore
+
+        from . import purging, topics
 
         topics.register()
+        chore(purging.purge_a_little)

@@ -13,5 +13,9 @@ class StillRunning(Refused):
     """The conversation's newest answer has not ended yet."""
 
 
+class Deleted(Refused):
+    """The conversation was deleted while the form was on its way."""
+
+
 class UnknownModel(Refused):
     """The model is not one that this site offers."""

@@ -12,6 +12,7 @@ generator(
     may_read=replies.may_read,
     may_stop=replies.may_stop,
     on_end=replies.store,
+    kept_text=replies.kept_text,
     renderer="conversations.markdown.renderer",
     carries_on=replies.carries_on,
     foot_template="conversations/_foot.html",

@@ -21,6 +21,10 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Conversations that were not deleted."""
         return self.filter(deleted_at__isnull=True)
 
+    def deleted(self) -> ConversationQuerySet:
+        """Conversations that nobody sees any more and whose rows are being removed."""
+        return self.filter(deleted_at__isnull=False)
+
     def owned_by(self, user: Any) -> ConversationQuerySet:
         """The visible conversations of `user`; the look-up that is the permission."""
         return self.visible().filter(owner=user.pk)
@@ -59,6 +63,12 @@ class Conversation(models.Model):
                 fields=["owner", "-last_message_at"],
                 condition=Q(deleted_at__isnull=True),
                 name="conversation_sidebar",
+            ),
+            # What is left to purge, oldest deletion first.
+            models.Index(
+                fields=["deleted_at"],
+                condition=Q(deleted_at__isnull=False),
+                name="conversation_deleted",
             ),
         ]
 

@@ -120,6 +120,12 @@ def store(stream: Stream, text: str) -> dict[str, int]:
     return {f"user:{stream.owner_id}": list_changed(stream.owner_id)}
 
 
+def kept_text(stream: Stream) -> str | None:
+    """The content of the ended stream's message."""
+    message = _message_of(stream)
+    return message.content if message else None
+
+
 def may_read(user: Any, stream: Stream) -> bool:
     """The owner of the conversation, and staff who may view messages in the admin."""
     return may_stop(user, stream) or (

@@ -61,7 +61,9 @@ def _may_watch_user(user: Any, key: str) -> bool:
 
 
 def _user_versions(keys: list[str]) -> dict[str, int]:
-    users = get_user_model()._default_manager.filter(pk__in=[key for key in keys if key.isdigit()])
+    users = get_user_model()._default_manager.filter(
+        pk__in=[key for key in keys if key.isdigit()], is_active=True
+    )
     return {str(pk): version for pk, version in users.values_list("pk", "version")}
 
 

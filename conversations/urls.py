@@ -11,6 +11,7 @@ urlpatterns = [
     path("c/<uuid:pk>/", views.conversation_detail, name="conversation-detail"),
     path("c/<uuid:pk>/changes/", views.conversation_changes, name="conversation-changes"),
     path("c/<uuid:pk>/model/", views.conversation_model, name="conversation-model"),
+    path("c/<uuid:pk>/delete/", views.conversation_delete, name="conversation-delete"),
     path("c/<uuid:pk>/messages/", views.message_create, name="message-create"),
     path("messages/<int:pk>/retry/", views.message_retry, name="message-retry"),
     path("messages/<int:pk>/stop/", views.message_stop, name="message-stop"),

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
+from django.urls import reverse
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.html import escape
 from django.utils.module_loading import import_string
@@ -19,6 +20,8 @@ from django.utils.translation import gettext_lazy
 from django.views.decorators.http import require_GET, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRedirect, push_url, reswap, retarget
 from django_htmx.middleware import HtmxDetails
+
+from streaming.exceptions import is_storage_failure
 
 from . import actions, providers
 from .exceptions import Refused
@@ -165,6 +168,14 @@ def message_stop(request: HtmxRequest, pk: int) -> HttpResponse:
 
 @private
 @require_POST
+def conversation_delete(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    actions.delete_conversation(_conversation(request, pk))
+    start = reverse("conversations:conversation-list")
+    return HttpResponseClientRedirect(start) if request.htmx else redirect(start)
+
+
+@private
+@require_POST
 def conversation_model(request: HtmxRequest, pk: UUID) -> HttpResponse:
     conversation = _conversation(request, pk)
     form = ModelForm(request.POST)
@@ -205,7 +216,7 @@ def _answer(request: HtmxRequest, pk: int) -> Message:
 def _submit(form: SpokenForm, act: Callable[[], T]) -> tuple[T | None, int]:
     """The result of `act` for a valid form, else None; and the status of the answer.
 
-    A refusal becomes an error of the form, and so does a database that stays locked.
+    A refusal becomes an error of the form, and so does a database that stays locked or is full.
     """
     if not form.is_valid():
         return None, 422
@@ -215,9 +226,15 @@ def _submit(form: SpokenForm, act: Callable[[], T]) -> tuple[T | None, int]:
         form.add_error(None, str(refusal))
         return None, 422
     except OperationalError as error:
-        if "locked" not in str(error):
+        if is_storage_failure(error):
+            sentence = _(
+                "The server cannot store anything now. Your text is still here: try again."
+            )
+        elif "locked" in str(error):
+            sentence = _("The server is busy. Your text is still here: try again.")
+        else:
             raise
-        form.add_error(None, _("The server is busy. Your text is still here: try again."))
+        form.add_error(None, sentence)
         return None, 503
 
 

@@ -129,6 +129,7 @@ function onFailure(event) {
   if ([422, 409, 503].includes(xhr.status) && xhr.responseText) return;
   if (event.detail.requestConfig?.verb === "get") {
     // A chat that is gone, or a server that is: the whole page says so.
+    if (xhr.status === 404 && event.detail.target?.id === "state") say(SENTENCES[404]);
     if (event.detail.target?.id === "main") location.assign(event.detail.pathInfo.requestPath);
     return;
   }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from itertools import accumulate
 from typing import Any
 from uuid import UUID
 
@@ -11,11 +12,11 @@ from django.db import transaction
 from django.utils import timezone
 
 from .dispatch import request_start
-from .exceptions import log_failure
+from .exceptions import is_storage_failure, log_failure
 from .generators import get_generator
 from .models import Chunk, EndReason, Status, Stream
 from .normalise import normalise
-from .reader import text_of
+from .reader import hash_of, text_of
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,31 @@ def delete(stream: Stream) -> None:
     Stream.objects.filter(pk=stream.pk).delete()
 
 
+def compact(stream_id: UUID) -> bool:
+    """Fold the chunks of an ended stream into one; its text, and what readers get, stay the same.
+
+    False, and nothing changes, when it has not ended or its chunks are not the text that it ended
+    with.
+    """
+    with transaction.atomic():
+        # The lock: two folders, or one and a delete, would each see chunks that the other removes.
+        stream = Stream.objects.ended().select_for_update().filter(pk=stream_id).first()
+        if stream is None:
+            return False
+        chunks = list(stream.chunks.order_by("start"))
+        text = "".join(chunk.text for chunk in chunks)
+        ends = accumulate(len(chunk.text) for chunk in chunks)
+        is_whole = [chunk.start for chunk in chunks] == [0, *ends][:-1]
+        if not is_whole or len(text) != stream.length or stream.sha256 not in ("", hash_of(text)):
+            return False
+        if len(chunks) > 1:
+            first, last = chunks[0], chunks[-1]
+            stream.chunks.filter(start__gt=0).delete()
+            first.text, first.epoch, first.created_at = text, last.epoch, last.created_at
+            first.save(update_fields=["text", "epoch", "created_at"])
+    return True
+
+
 def end_stream(
     stream_id: UUID,
     status: Status,
@@ -96,11 +122,13 @@ def end_stream(
     detail: str = "",
     epoch: int | None = None,
     result: Mapping[str, Any] | None = None,
+    hand_over: bool = True,
 ) -> Stream | None:
-    """Write the final state and run the generator's `on_end` hook, in the caller's transaction.
+    """Write the final state, the text's hash, and run the `on_end` hook; the caller's transaction.
 
     With `epoch` only as the writer of that epoch. Returns the ended row, or None when another end
-    was first. If the hook fails, the end stands and the hook stays pending for `retry_hook`.
+    was first. If the hook fails, the end stands and the hook stays pending for `retry_hook`;
+    without `hand_over` it does so at once.
     """
     candidates = Stream.objects.open().filter(pk=stream_id)
     if epoch is not None:
@@ -117,14 +145,21 @@ def end_stream(
     with transaction.atomic(savepoint=False):
         if not candidates.update(**changes):
             return None
+        # Read behind the update: from there on no writer adds to the text.
         stream = Stream.objects.get(pk=stream_id)
+        text = text_of(stream)
+        stream.sha256 = hash_of(text)
+        stream.hook_pending = not hand_over
         try:
             with transaction.atomic():
-                stream.topics = _call_hook(stream)
+                stream.topics = _call_hook(stream, text) if hand_over else {}
         except Exception as error:
+            if is_storage_failure(error):
+                # SQLite may have rolled the whole transaction back.
+                raise
             log_failure(logger, error, "on_end of stream %s failed", stream.pk)
             stream.hook_pending = True
-            stream.save(update_fields=["hook_pending"])
+        stream.save(update_fields=["sha256", "hook_pending"])
     return stream
 
 
@@ -136,7 +171,8 @@ def retry_hook(stream: Stream) -> bool:
             # First, so that of two callers one waits here and then finds nothing to do.
             if not pending.update(hook_pending=False):
                 return False
-            _call_hook(Stream.objects.get(pk=stream.pk))
+            stored = Stream.objects.get(pk=stream.pk)
+            _call_hook(stored, text_of(stored))
     except Exception as error:
         log_failure(logger, error, "on_end of stream %s failed", stream.pk)
         return False
@@ -144,6 +180,6 @@ def retry_hook(stream: Stream) -> bool:
     return True
 
 
-def _call_hook(stream: Stream) -> Mapping[str, int]:
+def _call_hook(stream: Stream, text: str) -> Mapping[str, int]:
     hook = get_generator(stream.generator).on_end
-    return (hook(stream, text_of(stream)) if hook else None) or {}
+    return (hook(stream, text) if hook else None) or {}

@@ -137,7 +137,7 @@ class StreamAdmin(ReadOnlyAdmin):
         ),
         (
             _("Log"),
-            {"fields": (("length", "epoch", "beat", "hook_pending"), "params", "result")},
+            {"fields": (("length", "epoch", "beat", "hook_pending"), "sha256", "params", "result")},
         ),
     )
     readonly_fields = ("id", "sentence", "time_to_first_text", "duration", "pace")

@@ -12,6 +12,7 @@ import json
 import logging
 import math
 from collections import deque
+from contextlib import suppress
 from typing import Any
 from uuid import UUID
 
@@ -69,6 +70,7 @@ class PageFollower:
 
     def gone(self) -> None:
         self.push(gone_frame(str(self.tail.stream_id)))
+        self.socket.ask_access()
 
 
 class StreamConsumer(AsyncConsumer):
@@ -104,6 +106,8 @@ class StreamConsumer(AsyncConsumer):
         self._unacked_bytes = 0
         self._acked_at = self._sent_at = self.hub.time()
         self._inbound: deque[float] = deque()
+        # Set when the access is to be asked again at once.
+        self._asked = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         if not self._has_place():
             await self.send({"type": "websocket.close", "code": TOO_MANY})
@@ -216,6 +220,15 @@ class StreamConsumer(AsyncConsumer):
     def topic_changed(self, topic: str, version: int) -> None:
         self.push(topic_frame(topic, version))
 
+    def topic_gone(self, topic: str, version: int) -> None:
+        self.watched.discard(topic)
+        self.push(topic_frame(topic, version))
+        self.ask_access()
+
+    def ask_access(self) -> None:
+        """Something of this page's is gone, maybe its user: look now and not in a minute."""
+        self._asked.set()
+
     def has_room(self, size: int) -> bool:
         """Whether a frame of `size` may go now: always when the page has acknowledged all."""
         return not self._unacked or self._unacked_bytes + size <= conf.UNACKED_BYTES
@@ -243,7 +256,12 @@ class StreamConsumer(AsyncConsumer):
         """Heartbeats, the limit for acknowledgements, and the access asked again."""
         asked_at = self.hub.time()
         while True:
-            await asyncio.sleep(conf.HEARTBEAT_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(conf.HEARTBEAT_SECONDS):
+                    await self._asked.wait()
+            if self._asked.is_set():
+                self._asked.clear()
+                asked_at = -math.inf
             now = self.hub.time()
             if self._unacked and now - self._acked_at > conf.UNACKED_SECONDS:
                 await self.close(TRY_AGAIN)
@@ -283,8 +301,8 @@ async def close_all_sockets(code: int) -> None:
 def close_sockets_of_session(request: HttpRequest, **kwargs: Any) -> None:
     """Who signs out in one tab stops reading in all tabs of the browser, at once.
 
-    Sockets in other processes, and of a user who was blocked or deleted, ask again within
-    ACCESS_SECONDS.
+    Sockets in other processes ask again within ACCESS_SECONDS; those of a user who was blocked or
+    deleted as soon as what they show is gone.
     """
     key = request.session.session_key
     for one in list(_sockets):

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import traceback
 
 
@@ -27,6 +28,21 @@ class StreamFailed(StreamingError):
 
 class BadOffset(StreamingError):
     """A reader of this stream may not ask for that offset; the message says what is allowed."""
+
+
+# PostgreSQL's codes of a disk that is full or fails, class 53 and 58 of its appendix A.
+STORAGE_SQLSTATES = {"53100", "58030"}
+# SQLite's result codes: no room, a disk that fails (also by a limit of file sizes), read-only.
+STORAGE_CODES = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY}
+
+
+def is_storage_failure(error: BaseException) -> bool:
+    """Whether the database cannot store anything just now, though it answers."""
+    cause = error.__cause__
+    if isinstance(cause, sqlite3.Error):
+        # The low byte is the primary code, the rest says more of it.
+        return getattr(cause, "sqlite_errorcode", 0) & 0xFF in STORAGE_CODES
+    return getattr(cause, "sqlstate", None) in STORAGE_SQLSTATES
 
 
 def log_failure(logger: logging.Logger, error: BaseException, message: str, *args: object) -> None:

@@ -17,7 +17,7 @@ from django.db import connections
 P = ParamSpec("P")
 T = TypeVar("T")
 
-THREADS = {"reads": 2, "consumers": 2, "generators": 2, "rendering": 1}
+THREADS = {"reads": 2, "consumers": 2, "generators": 2, "rendering": 1, "chores": 1}
 
 
 @cache
@@ -60,6 +60,11 @@ async def run_consumer(function: Callable[..., T], *args: object) -> T:
 async def run_generator(function: Callable[..., T], *args: object) -> T:
     """Run a database function for a generator or the supervisor."""
     return await _run("generators", function, *args)
+
+
+async def run_chore(function: Callable[..., T], *args: object) -> T:
+    """Run a database function that nobody waits for."""
+    return await _run("chores", function, *args)
 
 
 async def run_rendering(function: Callable[..., T], *args: object) -> T:

@@ -48,6 +48,9 @@ class Generator:
     # (stream, text), in the end's transaction, inside a savepoint; must be idempotent. It may
     # return topics with the version that a page has of them once it shows the stream's end.
     on_end: OnEnd | None
+    # (stream) -> the text that `on_end` has put elsewhere, None where there is none: what
+    # `verifystreams` compares. May query.
+    kept_text: Callable[[Stream], str | None] | None
     renderer_path: str | Renderer
     # Whether a generator of this stream can go on after committed text of an earlier one.
     carries_on: Callable[[Stream], bool]
@@ -72,6 +75,7 @@ def generator(
     may_read: Callable[[Any, Stream], bool] = nobody,
     may_stop: Callable[[Any, Stream], bool] = nobody,
     on_end: OnEnd | None = None,
+    kept_text: Callable[[Stream], str | None] | None = None,
     renderer: str | Renderer = PlainText(),  # noqa: B008 - stateless
     carries_on: bool | Callable[[Stream], bool] = False,
     foot_template: str = "streaming/_foot.html",
@@ -91,6 +95,7 @@ def generator(
             may_read=may_read,
             may_stop=may_stop,
             on_end=on_end,
+            kept_text=kept_text,
             renderer_path=renderer,
             carries_on=carries_on if callable(carries_on) else lambda stream: bool(carries_on),
             foot_template=foot_template,

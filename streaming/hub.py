@@ -22,6 +22,7 @@ from .appending import Append
 from .conf import conf
 from .exceptions import log_failure
 from .executors import run_read
+from .housekeeping import keep_house
 from .models import OPEN_STATUSES, Stream
 from .tails import Tail
 
@@ -30,6 +31,10 @@ logger = logging.getLogger(__name__)
 
 class TopicSubscriber(Protocol):
     def topic_changed(self, topic: str, version: int) -> None: ...
+
+    def topic_gone(self, topic: str, version: int) -> None:
+        """There is no such topic any more; `version` is one that no page has seen."""
+        ...
 
 
 class Subscription:
@@ -86,6 +91,7 @@ class Hub:
         self.doorbell = doorbell.Doorbell(self)
         self.doorbell.start()
         self.spawn(self._poll())
+        self.spawn(keep_house())
 
     # --- What happened
 
@@ -132,6 +138,8 @@ class Hub:
 
     def touched(self, topic: str, version: int) -> None:
         """A topic reached `version`; watchers that know an older one are told."""
+        if version == topics.GONE:
+            self._gone(topic)
         if version <= self._versions.get(topic, -1):
             return
         watchers = self._watchers.get(topic)
@@ -140,6 +148,11 @@ class Hub:
         self._versions[topic] = version
         for watcher in list(watchers):
             watcher.topic_changed(topic, version)
+
+    def _gone(self, topic: str) -> None:
+        version = self._versions.pop(topic, 0) + 1
+        for watcher in self._watchers.pop(topic, ()):
+            watcher.topic_gone(topic, version)
 
     def touch_threadsafe(self, topic: str, version: int) -> None:
         self._loop.call_soon_threadsafe(self._touch_all, topic, version)
@@ -229,10 +242,10 @@ class Hub:
 
     async def _poll_topics(self) -> None:
         if self._watchers:
-            for topic, version in (
-                await run_read(topics.current_versions, list(self._watchers))
-            ).items():
-                self.touched(topic, version)
+            watched = list(self._watchers)
+            versions = await run_read(topics.current_versions, watched)
+            for topic in watched:
+                self.touched(topic, versions.get(topic, topics.GONE))
 
     # --- Tasks
 

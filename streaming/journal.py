@@ -13,45 +13,14 @@ on time, not on streams or tokens:
 from __future__ import annotations
 
 import asyncio
-import logging
-import queue
-import threading
-import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from collections.abc import Callable
 from uuid import UUID
 
-from django.db import OperationalError, connection, transaction
-from django.db.utils import InterfaceError, InternalError
-
-from . import appending
 from .appending import Append, Outcome
+from .committing import Batch, Committer
 from .conf import conf
-from .exceptions import log_failure
 from .models import Stream
-from .writer import STORAGE_FAILED, End, Writer
-
-logger = logging.getLogger(__name__)
-
-# Busy, deadlock, connection lost: the batch may succeed later, unchanged.
-TRANSIENT_ERRORS = (OperationalError, InterfaceError, InternalError)
-JOURNAL_BUSY_SECONDS = 20
-RETRY_SECONDS = 0.5
-
-
-@dataclass
-class Batch:
-    """One unit for the thread."""
-
-    appends: list[Append] = field(default_factory=list)
-    # (stream id, epoch, what)
-    ends: list[tuple[UUID, int, End]] = field(default_factory=list)
-    # (stream id, epoch) of live writers, when the heartbeat or the check is due.
-    beats: list[tuple[UUID, int]] = field(default_factory=list)
-    checks: list[tuple[UUID, int]] = field(default_factory=list)
-    on_appended: Callable[[dict[UUID, Outcome]], None] = lambda outcomes: None
-    on_done: Callable[[dict[UUID, Stream | None], set[UUID]], None] = lambda ends, fenced: None
+from .writer import Writer
 
 
 class Journal:
@@ -78,12 +47,8 @@ class Journal:
         # Set at the next tick, just before it takes the text; None while nobody waits for it.
         self._turn: asyncio.Event | None = None
         self._next_beat = self._next_check = 0.0
-        self._queue: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="streaming-journal", daemon=True)
-        self._thread.start()
+        self._committer = Committer(loop)
         self._stopping = False
-
-    # --- On the event loop
 
     def open(self, stream: Stream, on_closed: Callable[[], None]) -> Writer:
         """A writer for a stream that was claimed with `stream.epoch`."""
@@ -125,8 +90,7 @@ class Journal:
         self._stopping = True
         if self._timer:
             self._timer.cancel()
-        self._queue.put(None)
-        self._thread.join(timeout=JOURNAL_BUSY_SECONDS + 5)
+        self._committer.stop()
 
     def _arm(self, delay: float) -> None:
         if self._in_flight or self._stopping:
@@ -171,7 +135,7 @@ class Journal:
             batch.checks = held
         if batch.appends or batch.ends or batch.beats or batch.checks:
             self._in_flight = True
-            self._queue.put(batch)
+            self._committer.put(batch)
         else:
             self._arm_next()
 
@@ -220,100 +184,6 @@ class Journal:
             self._arm(0.0 if ending else max(0.0, self._last_tick + conf.TICK_SECONDS - now))
         else:
             self._arm(max(0.0, min(self._next_beat, self._next_check) - now))
-
-    # --- In the journal's thread
-
-    def _run(self) -> None:
-        try:
-            while (batch := self._queue.get()) is not None:
-                try:
-                    self._commit(batch)
-                except Exception as error:
-                    # The journal must outlive whatever one batch brings; its text is kept.
-                    log_failure(logger, error, "A batch of the journal failed; it is tried again")
-                    connection.close()
-                    if not self._stopping:
-                        time.sleep(RETRY_SECONDS)
-                    self._tell(batch.on_done, {}, set())
-        finally:
-            connection.close()
-
-    def _commit(self, batch: Batch) -> None:
-        outcomes = self._retry(appending.append, batch.appends) if batch.appends else {}
-        if outcomes:
-            self._tell(batch.on_appended, outcomes)
-        settled = [
-            end
-            for end in batch.ends
-            # An end waits until all text before it is committed.
-            if outcomes.get(end[0], Outcome.ACCEPTED) is Outcome.ACCEPTED
-        ]
-        ends = self._retry(_end_all, settled) if settled else {}
-        fenced: set[UUID] = set()
-        if batch.beats:
-            self._retry(appending.beat, batch.beats)
-        if batch.checks:
-            gone = {stream_id for stream_id, _, _ in batch.ends}
-            held = [pair for pair in batch.checks if pair[0] not in gone]
-            fenced = self._retry(appending.fenced, held)
-        if connection.vendor != "sqlite":
-            connection.close()
-        self._tell(batch.on_done, ends, fenced)
-
-    def _tell(self, callback: Callable[..., None], *args: object) -> None:
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(callback, *args)
-
-    def _retry(self, function: Callable[[list[Any]], Any], items: list) -> Any:
-        """Call until the database answers; busy, deadlock and connection errors pass by."""
-        delay = 0.05
-        while True:
-            try:
-                _be_patient()
-                return function(items)
-            except TRANSIENT_ERRORS as error:
-                logger.warning("The journal waits for the database: %s", error)
-                connection.close()
-                if self._stopping:
-                    raise
-                time.sleep(delay)
-                delay = min(1.0, delay * 2)
-
-
-def _be_patient() -> None:
-    """The journal waits longer for SQLite's lock than a request does, and before all of them."""
-    if connection.vendor == "sqlite" and connection.connection is None:
-        connection.goes_first = True  # type: ignore[attr-defined]
-        with connection.cursor() as cursor:
-            cursor.execute(f"PRAGMA busy_timeout = {JOURNAL_BUSY_SECONDS * 1000}")
-
-
-def _end_all(ends: Sequence[tuple[UUID, int, End]]) -> dict[UUID, Stream | None]:
-    """End all in one transaction or, if one cannot be stored, each alone and that one as failed."""
-    try:
-        return _end_together(ends)
-    except TRANSIENT_ERRORS:
-        raise
-    except Exception as error:
-        if len(ends) == 1:
-            ((stream_id, epoch, end),) = ends
-            log_failure(logger, error, "The end of stream %s cannot be stored", stream_id)
-            if end is STORAGE_FAILED:
-                raise
-            return _end_together([(stream_id, epoch, STORAGE_FAILED)])
-        return {key: row for one in ends for key, row in _end_all([one]).items()}
-
-
-def _end_together(ends: Iterable[tuple[UUID, int, End]]) -> dict[UUID, Stream | None]:
-    from .actions import end_stream
-
-    with transaction.atomic():
-        return {
-            stream_id: end_stream(
-                stream_id, end.status, end.reason, end.detail, epoch=epoch, result=end.result
-            )
-            for stream_id, epoch, end in ends
-        }
 
 
 def hint_stopped(stream_id: UUID) -> None:

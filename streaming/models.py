@@ -94,6 +94,8 @@ class Stream(models.Model):
     result = models.JSONField(default=dict, blank=True)
     # Unicode code points committed so far.
     length = models.PositiveIntegerField(default=0)
+    # SHA-256 of the whole text in UTF-8, in hex; set with the final state.
+    sha256 = models.CharField(max_length=64, blank=True)
     # Fencing token: raised by each claim of what was not released, so that only the newest writer
     # may append.
     epoch = models.PositiveIntegerField(default=0)

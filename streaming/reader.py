@@ -5,6 +5,7 @@ Offsets are Unicode code points of the stored (normalised) text.
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -38,12 +39,19 @@ class Batch:
     reason: str
     # There was more text stored behind `end` when this was read.
     more: bool = False
+    # Of the whole text, when `closed`.
+    sha256: str = ""
 
 
 def text_of(stream: Stream) -> str:
     """All committed text. One query."""
     chunks = Chunk.objects.filter(stream=stream.pk).order_by("start")
     return "".join(chunks.values_list("text", flat=True))
+
+
+def hash_of(text: str) -> str:
+    """SHA-256 of the text in UTF-8, in hex: what `Stream.sha256` holds of an ended stream."""
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def text_from(stream_id: UUID, offset: int, at_most: int) -> str:
@@ -69,7 +77,7 @@ def read(stream_id: UUID, offset: int, *, at_most: int = READ_AT_MOST) -> Batch:
     Raises BadOffset, and Stream.DoesNotExist.
     """
     # 1. The row first: chunks up to this length are committed, whatever is written meanwhile.
-    row = Stream.objects.only("status", "end_reason", "length").get(pk=stream_id)
+    row = Stream.objects.only("status", "end_reason", "length", "sha256").get(pk=stream_id)
     if not 0 <= offset <= row.length:
         raise BadOffset(f"Offset {offset} is beyond the text; allowed are 0 to {row.length}.")
     # 2. Then the chunks, which may already hold more than that.
@@ -86,6 +94,7 @@ def read(stream_id: UUID, offset: int, *, at_most: int = READ_AT_MOST) -> Batch:
         status=Status.STREAMING.value if ended and not closed else row.status,
         reason=row.end_reason if closed else "",
         more=end < row.length,
+        sha256=row.sha256 if closed else "",
     )
 
 

@@ -145,10 +145,13 @@ class Runs:
             return Status.ERROR, End(EndReason.FAILED), ""
 
     def _cut(self, run: Run) -> None:
-        """The writer was closed from outside: stop reading the provider."""
+        """The writer was closed from outside, or failed: stop reading the provider."""
         if run.task is not None and run.verdict is None and not run.releasing:
             writer = run.writer
             if writer is not None and writer.ended is None:
+                if not writer.closed:
+                    # The task stays, and beats, until the end is stored.
+                    run.verdict = (Status.ERROR, EndReason.STORAGE)
                 run.task.cancel()
 
     async def _after_cancel(self, run: Run, writer: Writer) -> None:

@@ -20,7 +20,7 @@ from .exceptions import log_failure
 from .executors import run_read, run_rendering
 from .frames import Frame, stream_frame
 from .generators import get_generator
-from .models import Stream
+from .models import EndReason, Stream
 from .reader import text_from
 from .rendering import Delta, LiveDocument
 
@@ -307,9 +307,12 @@ def _close(document: LiveDocument, rest: str) -> Delta:
 def _read(
     stream_id: UUID, start: int, with_document: bool
 ) -> tuple[Stream, str, LiveDocument | None] | None:
-    """The row, the text from `start` on, and a fresh document of it if asked for."""
+    """The row, the text from `start` on, and a fresh document of it if asked for.
+
+    None for a stream that is gone or about to be.
+    """
     stream = Stream.objects.filter(pk=stream_id).first()
-    if stream is None:
+    if stream is None or stream.end_reason == EndReason.DELETED:
         return None
     text = text_from(stream_id, start, stream.length) if stream.length > start else ""
     document = get_generator(stream.generator).renderer.live(text) if with_document else None

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+# In place of a version: there is no such topic any more.
+GONE = -1
+
 
 @dataclass(frozen=True)
 class Topic:
@@ -17,7 +20,7 @@ class Topic:
 
     # (user, key) -> whether the user may learn of changes.
     may_watch: Callable[[Any, str], bool]
-    # (keys) -> {key: version}; keys that are gone are left out.
+    # (keys) -> {key: version}, from 0; keys that are gone are left out.
     versions: Callable[[list[str]], dict[str, int]]
 
 
@@ -53,6 +56,11 @@ def current_versions(topic_names: list[str]) -> dict[str, int]:
         if name in _registry
         for key, version in _registry[name].versions(wanted).items()
     }
+
+
+def gone(topic_name: str) -> None:
+    """Say that a topic is no more: who watches it is asked again what they may see. As `touch`."""
+    touch(topic_name, GONE)
 
 
 def touch(topic_name: str, version: int) -> None:

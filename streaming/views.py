@@ -53,7 +53,7 @@ PREFLIGHT_SECONDS = 86_400
 CURSOR_SECONDS = 20
 CURSOR_EPOCH = 1_728_432_000  # 2024-10-09 00:00:00 UTC
 READ_HEADERS = "Stream-Next-Offset, Stream-Up-To-Date, Stream-Closed, Stream-Status, " + (
-    "Stream-End-Reason, Stream-Cursor, ETag"
+    "Stream-End-Reason, Stream-Sha256, Stream-Cursor, ETag"
 )
 
 _LINE_END = re.compile("\r\n|\r|\n")
@@ -422,6 +422,8 @@ def _text_response(batch: Batch, **headers: str) -> HttpResponse:
     if batch.closed:
         response.headers["Stream-Closed"] = "true"
         response.headers["Stream-End-Reason"] = batch.reason
+        if batch.sha256:
+            response.headers["Stream-Sha256"] = batch.sha256
     for name, value in headers.items():
         response.headers[name] = value
     return response

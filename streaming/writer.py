@@ -122,11 +122,16 @@ class Writer:
         self._make_room()
 
     def fail(self) -> None:
-        """The database refuses this text: nothing may follow it, the stream ends here."""
+        """The text cannot be stored: nothing may follow it, the stream ends here.
+
+        The generator is told now: it may take long until the end can be stored.
+        """
         self._pending.clear()
         self._pending_chars = 0
         self.frozen = None
         self.end_request = STORAGE_FAILED
+        self._make_room()
+        self._on_closed()
 
     def close(self) -> None:
         """The writer may write no more: refused, ended or fenced. Idempotent."""

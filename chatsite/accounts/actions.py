@@ -4,21 +4,46 @@ from __future__ import annotations
 
 from django.db import transaction
 from django.db.models import F
+from django.utils import timezone
 
+from conversations.purging import purge
 from streaming import actions as streams
+from streaming.models import EndReason
+from streaming.topics import gone
 
 from .models import User
 
 
 def delete_person(user: User) -> None:
-    """Delete a guest or an account with everything of theirs; a running answer is stopped first.
+    """Delete a guest or an account with everything of theirs.
 
-    Called outside of a transaction, long logs go in pages of one each, and when it is cut short,
-    calling it again goes on.
+    First nobody can be them any more: running answers are stopped, chats hidden, sockets closed.
+    After the commit of that the rows go in pages of a transaction each; when that is cut short, the
+    person stays blocked, and deleting them again goes on.
     """
-    for stream in list(user.streams.all()):
+    with transaction.atomic():
+        # A bare row: the caller's instance still shows who it was.
+        person = User.objects.select_for_update().filter(pk=user.pk).first()
+        if person is None:
+            return
+        person.is_active = False
+        person.save(update_fields=["is_active"])
+        person.conversations.visible().update(deleted_at=timezone.now())
+        for stream in person.streams.open():
+            streams.stop(stream, EndReason.DELETED)
+        transaction.on_commit(lambda: gone(f"user:{person.pk}"), robust=True)
+        transaction.on_commit(lambda: _remove(person))
+
+
+def _remove(person: User) -> None:
+    for pk in list(person.conversations.values_list("pk", flat=True)):
+        purge(pk)
+    for stream in list(person.streams.all()):
         streams.delete(stream)
-    user.delete()
+    with transaction.atomic():
+        # The lock: a message that was still on its way is either here to be deleted, or fails.
+        User.objects.select_for_update().filter(pk=person.pk).first()
+        person.delete()
 
 
 def bring_chats_along(guest_pk: int, account: User) -> int:

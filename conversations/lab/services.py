@@ -10,6 +10,7 @@ from __future__ import annotations
 import http.client
 import os
 import pwd
+import resource
 import shutil
 import signal
 import socket
@@ -139,6 +140,19 @@ class Process:
 
     def resume(self) -> None:
         self.send(signal.SIGCONT)
+
+    def fill_disk(self) -> None:
+        """Let the process write to files no more, as if the disk were full; needs no rights.
+
+        Python ignores SIGXFSZ, so the writes fail with EFBIG.
+        """
+        _soft, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (1, hard))
+
+    def free_disk(self) -> None:
+        """Undo `fill_disk`."""
+        _soft, hard = resource.prlimit(self.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(self.pid, resource.RLIMIT_FSIZE, (hard, hard))
 
     def kill9(self) -> None:
         """End the process as a power cut would."""

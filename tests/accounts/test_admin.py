@@ -6,11 +6,14 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
+from chatsite.accounts import actions
 from chatsite.accounts.models import User
-from conversations.actions import start_conversation
-from conversations.models import Conversation
-from streaming.models import Stream
+from conversations.actions import Sent, retry, start_conversation
+from conversations.models import Conversation, Message, Submission
+from streaming.actions import stop
+from streaming.models import Chunk, Status, Stream
 from tests.conftest import PASSWORD
+from tests.streaming.rows import write
 
 LIST = reverse("admin:accounts_user_changelist")
 ADD = reverse("admin:accounts_user_add")
@@ -26,6 +29,15 @@ def auditors(client_of, auditor: User) -> Client:
 
 def page_of(user: User) -> str:
     return reverse("admin:accounts_user_change", args=[user.pk])
+
+
+def retry_of(sent: Sent) -> Message:
+    """A second, running answer beside a first one that has text and was stopped."""
+    stream = sent.answer.stream
+    assert stream
+    write(stream, "some ", "text")
+    stop(stream)
+    return retry(sent.answer, key=uuid4())
 
 
 def test_guests_and_accounts_are_listed(auditors: Client, owner: User, guest: User) -> None:
@@ -87,16 +99,45 @@ def test_an_address_given_to_a_guest_takes_the_cookie_s_key_away(
     assert guest.guest_key is None
 
 
+@pytest.mark.django_db(transaction=True)
 def test_a_person_is_deleted_with_everything_of_theirs(auditors: Client, owner: User) -> None:
-    start_conversation(owner, "Forget me", key=uuid4())
+    sent = start_conversation(owner, "Forget me", key=uuid4())
+    retry_of(sent)
 
     page = reverse("admin:accounts_user_delete", args=[owner.pk])
     assert "Forget me" in auditors.get(page).text
     assert auditors.post(page, {"post": "yes"}).status_code == 302
 
     assert not User.objects.filter(pk=owner.pk).exists()
-    assert not Conversation.objects.exists()
+    for model in (Conversation, Message, Submission, Stream, Chunk):
+        assert not model.objects.exists()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_deletion_that_was_cut_short_leaves_a_blocked_person_and_can_go_on(
+    owner: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = retry_of(start_conversation(owner, "Forget me", key=uuid4()))
+
+    def die(pk: object) -> None:
+        raise SystemExit
+
+    monkeypatch.setattr(actions, "purge", die)
+    with pytest.raises(SystemExit):
+        actions.delete_person(owner)
+
+    owner.refresh_from_db()
+    assert not owner.is_active
+    assert not Conversation.objects.visible().exists()
+    assert answer.stream
+    answer.stream.refresh_from_db()
+    assert (answer.stream.status, answer.stream.end_reason) == (Status.STOPPED, "deleted")
+
+    monkeypatch.undo()
+    actions.delete_person(owner)
+    assert not User.objects.exists()
     assert not Stream.objects.exists()
+    actions.delete_person(owner)
 
 
 def test_the_guest_key_is_not_shown(auditors: Client, guest: User) -> None:

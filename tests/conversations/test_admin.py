@@ -135,15 +135,31 @@ def test_a_long_conversation_shows_its_newest_messages(office: Client, chat: Con
     assert "<em>and</em>" not in html
 
 
-def test_adding_changing_and_deleting_are_refused_also_when_posted(
+def test_adding_and_changing_are_refused_also_when_posted(
     office: Client, chat: Conversation
 ) -> None:
     assert office.post(LIST + "add/", {"title": "x"}).status_code == 403
     assert office.post(page_of(chat), {"title": "x"}).status_code == 403
-    delete = reverse("admin:conversations_conversation_delete", args=[chat.pk])
-    assert office.post(delete, {"post": "yes"}).status_code == 403
     chat.refresh_from_db()
     assert chat.title == "What is **bread**?"
+
+
+@pytest.mark.parametrize("from_the_list", [False, True])
+def test_deleting_hides_it_and_stops_its_answer(
+    office: Client, chat: Conversation, from_the_list: bool
+) -> None:
+    delete = reverse("admin:conversations_conversation_delete", args=[chat.pk])
+    assert "What is **bread**?" in office.get(delete).text
+    if from_the_list:
+        chosen = {"action": "delete_selected", "_selected_action": [chat.pk], "post": "yes"}
+        assert office.post(LIST, chosen).status_code == 302
+    else:
+        assert office.post(delete, {"post": "yes"}).status_code == 302
+    chat.refresh_from_db()
+    assert chat.deleted_at
+    assert chat.leaf
+    assert chat.leaf.stream
+    assert chat.leaf.stream.end_reason == "deleted"
 
 
 def test_staff_without_the_permission_are_refused(

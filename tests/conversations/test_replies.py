@@ -22,6 +22,8 @@ from streaming.actions import end_stream
 from streaming.exceptions import StreamFailed
 from streaming.generators import End, get_generator
 from streaming.models import EndReason, Status, Stream
+from streaming.verifying import check, repair
+from tests.streaming.rows import write
 
 
 class Scripted:
@@ -208,3 +210,19 @@ def test_the_generator_is_registered_with_the_chat_s_hooks():
     generator = get_generator(actions.GENERATOR)
     assert generator.on_end is replies.store
     assert generator.foot_template == "conversations/_foot.html"
+
+
+@pytest.mark.django_db
+def test_a_message_that_lost_its_text_gets_it_back_from_the_stream(owner) -> None:
+    sent = actions.start_conversation(owner, "Hello", key=uuid4())
+    stream = sent.answer.stream
+    assert stream
+    write(stream, "the ", "answer")
+    end_stream(stream.pk, Status.DONE, "stop")
+    assert check(stream.pk) == []
+    Message.objects.filter(pk=sent.answer.pk).update(content="the answ")
+    (problem,) = check(stream.pk)
+    assert problem.kind == "content"
+    assert repair(problem)
+    sent.answer.refresh_from_db()
+    assert sent.answer.content == "the answer"

@@ -233,6 +233,38 @@ def test_a_deleted_chat_is_gone_for_its_owner(client_of, owner, sent):
     assert client_of(owner).get(sent.conversation.get_absolute_url()).status_code == 404
 
 
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_a_deleted_chat_leads_back_to_the_start(client_of, owner, sent, headers):
+    client = client_of(owner)
+    url = reverse("conversations:conversation-delete", args=[sent.conversation.pk])
+    response = client.post(url, headers=headers)
+    if headers:
+        assert response["HX-Redirect"] == "/"
+    else:
+        assert (response.status_code, response["Location"]) == (302, "/")
+    assert client.get(sent.conversation.get_absolute_url()).status_code == 404
+    assert client.post(url, headers=headers).status_code == 404
+    assert Stream.objects.get().end_reason == EndReason.DELETED
+
+
+def test_a_message_to_a_chat_that_is_deleted_meanwhile_gets_a_sentence_and_its_text(
+    client_of, owner, sent, monkeypatch
+):
+    """The chat goes after the view has looked it up."""
+    send_message = actions.send_message
+
+    def delete_first(conversation, content, *, key):
+        actions.delete_conversation(Conversation.objects.get(pk=conversation.pk))
+        return send_message(conversation, content, key=key)
+
+    monkeypatch.setattr(actions, "send_message", delete_first)
+    data = {"content": "too late", "key": uuid4()}
+    response = client_of(owner).post(send_url(sent), data, headers=HTMX)
+    assert response.status_code == 422
+    assert "This chat was deleted." in response.text
+    assert "too late" in response.text
+
+
 def test_a_page_costs_the_same_queries_however_long_the_chat(client_of, owner, sent):
     client = client_of(owner)
     url = sent.conversation.get_absolute_url()

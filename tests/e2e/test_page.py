@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from typing import TYPE_CHECKING
 
@@ -212,3 +213,19 @@ def test_a_phone_has_the_chats_in_a_drawer_and_nothing_sticks_out(
     page.tap(".drawer-close")
     page.wait_for_selector(".chat-link", state="hidden")
     context.close()
+
+
+def test_a_page_whose_chat_is_deleted_elsewhere_says_so(
+    page: Page, context: BrowserContext, server: Server, shot: Callable[..., None]
+) -> None:
+    ask(page)
+    wait_for_text(page)
+    other = context.new_page()
+    other.goto(page.url)
+    wait_for_text(other)
+    headers = page.evaluate("JSON.parse(document.querySelector('#app').getAttribute('hx-headers'))")
+    page.request.post(f"{page.url}delete/", headers=headers | {"Referer": page.url})
+    for one in (page, other):
+        one.wait_for_selector("#composer-error:has-text('This chat is no longer there.')")
+    shot(other, "deleted-elsewhere")
+    assert page.request.get(page.url).status == 404

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 from collections.abc import Iterator
@@ -136,6 +137,22 @@ def test_only_the_writer_of_the_newest_epoch_ends_a_stream(stream: Stream) -> No
     ended = actions.end_stream(stream.pk, Status.DONE, EndReason.COMPLETE, epoch=1)
     assert ended is not None
     assert ended.status == Status.DONE
+
+
+@pytest.mark.parametrize("status", [Status.DONE, Status.ERROR, Status.TIMEOUT, Status.STOPPED])
+def test_every_end_keeps_the_hash_of_the_text(stream: Stream, hook: Hook, status: Status) -> None:
+    hook.error = RuntimeError("the hash does not hang on the hook")
+    write(stream, "nä", "h 🧵\n")
+    assert actions.end_stream(stream.pk, status, EndReason.COMPLETE)
+    stream.refresh_from_db()
+    assert stream.sha256 == hashlib.sha256("näh 🧵\n".encode()).hexdigest()
+
+
+def test_a_stream_without_a_generator_or_a_text_gets_a_hash_too(stream: Stream) -> None:
+    generators._registry.pop("tests.actions")
+    actions.stop(stream)
+    stream.refresh_from_db()
+    assert stream.sha256 == hashlib.sha256(b"").hexdigest()
 
 
 def test_an_end_of_an_unknown_stream_is_lost(hook: Hook) -> None:

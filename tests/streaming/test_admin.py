@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -75,6 +76,7 @@ def test_search_finds_a_stream_by_its_id_or_its_owner_and_never_by_its_text(
 def test_the_page_shows_timings_chunks_and_the_rendered_text(office: Client) -> None:
     stream = stream_with("Hello ", "<b>world</b>", status=Status.DONE, reason=EndReason.COMPLETE)
     html = office.get(page_of(stream)).text
+    assert hashlib.sha256(b"Hello <b>world</b>").hexdigest() in html
     assert "0.10 s" in html
     assert "2 chunks, 18 characters" in html
     assert "200 ms" in html

@@ -14,7 +14,7 @@ from django.http import HttpRequest
 from streaming import actions, tails, topics
 from streaming.generators import owner_only
 from streaming.hub import get_hub
-from streaming.models import Status, Stream
+from streaming.models import EndReason, Status, Stream
 from streaming.rendering import PlainText, PlainTextDocument
 from streaming.security import session_key
 
@@ -25,6 +25,7 @@ from .rows import end, write
 pytestmark = pytest.mark.django_db(transaction=True)
 
 create = sync_to_async(actions.create)
+stop = sync_to_async(actions.stop)
 plain = PlainText()
 
 
@@ -367,6 +368,68 @@ async def test_a_deleted_stream_is_told_once(generator: Tap, owner) -> None:
     # The hub's polling would tell it again four times a second.
     assert await page.communicator.receive_nothing(timeout=0.6)
     await page.close()
+
+
+async def test_a_stream_that_is_deleted_in_mid_answer_is_gone_at_once(
+    generator: Tap, owner
+) -> None:
+    stream = await create("tests.tap", owner=owner)
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    generator.say("text")
+    await page.until_end_is(4)
+    await stop(stream, EndReason.DELETED)
+    async with asyncio.timeout(1):
+        await page.until("gone")
+        await generator.closed.wait()
+    # Its page tells nothing of an end, also when it asks again.
+    assert all(header["t"] != "end" for header in page.headers)
+    await page.close()
+
+
+async def test_who_is_gone_is_disconnected_when_what_they_show_is(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner)
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    generator.say("text")
+    await page.until_end_is(4)
+    owner.is_active = False
+    await sync_to_async(owner.save)()
+    await stop(stream, EndReason.DELETED)
+    async with asyncio.timeout(1):
+        assert (await page.until("close"))["code"] == 4401
+    await page.close()
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_a_topic_that_is_gone_has_its_watchers_asked_again(
+    settings, generator: Tap, owner, is_told: bool
+) -> None:
+    settings.STREAMING_POLL_SECONDS = 0.1
+    versions = {"1": 3}
+    topics.topic(
+        "tests",
+        may_watch=lambda user, key: True,
+        versions=lambda keys: {key: versions[key] for key in keys if key in versions},
+    )
+    try:
+        stays, goes = await Page.open(owner), await Page.open(owner)
+        for page in (stays, goes):
+            await page.say(type="watch", topic="tests:1", version=3)
+        await until(lambda: len(get_hub()._watchers.get("tests:1", ())) == 2)
+        await sync_to_async(SessionStore(session_key(goes.communicator.scope)).flush)()
+        versions.clear()
+        if is_told:
+            topics.gone("tests:1")
+        async with asyncio.timeout(1 if is_told else 3):
+            assert (await goes.until("close"))["code"] == 4401
+            # A version that the page does not have: it fetches, and learns what became of it.
+            assert (await stays.until("topic"))["version"] == 4
+        assert "tests:1" not in get_hub()._watchers
+        assert await stays.communicator.receive_nothing(timeout=0.3)
+        await stays.close()
+    finally:
+        topics._registry.pop("tests")
 
 
 # --- When something fails

@@ -10,7 +10,17 @@ import pytest
 
 from tests.services import ROOT
 
-CORE = ("appending", "journal", "supervisor", "consumers", "hub", "reader", "actions", "dispatch")
+CORE = (
+    "appending",
+    "journal",
+    "supervisor",
+    "consumers",
+    "hub",
+    "reader",
+    "actions",
+    "dispatch",
+    "commands_verifystreams",
+)
 
 
 @pytest.mark.services

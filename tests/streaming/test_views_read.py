@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
@@ -129,6 +130,16 @@ async def test_a_closed_stream_says_how_it_ended(
     assert response.headers["Stream-Closed"] == "true"
     assert response.headers["Stream-Status"] == status
     assert response.headers["Stream-End-Reason"] == "cut"
+
+
+async def test_a_closed_stream_gives_the_hash_of_its_whole_text(
+    client: AsyncClient, stream: Stream
+) -> None:
+    assert "Stream-Sha256" not in (await get(client, stream)).headers
+    await sync_to_async(actions.stop)(stream)
+    wanted = hashlib.sha256(TEXT.encode()).hexdigest()
+    assert (await get(client, stream, offset=at(5))).headers["Stream-Sha256"] == wanted
+    assert (await get(client, stream, offset="now")).headers["Stream-Sha256"] == wanted
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,132 @@
+from __future__ import annotations
+
+import time
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from conversations import actions, purging
+from conversations.actions import delete_conversation, retry, start_conversation
+from conversations.exceptions import Deleted
+from conversations.models import Conversation, Message, Role, Submission
+from conversations.purging import purge, purge_deleted
+from streaming import actions as streams
+from streaming.models import Chunk, EndReason, Status, Stream
+from tests.streaming.rows import write
+
+pytestmark = pytest.mark.django_db
+
+EVERYTHING = (Conversation, Message, Submission, Stream, Chunk)
+
+
+@pytest.fixture
+def chat(owner) -> Conversation:
+    """A conversation with an answer that was stopped and one that runs."""
+    sent = start_conversation(owner, "Hello", key=uuid4())
+    assert sent.answer.stream
+    write(sent.answer.stream, "one ", "two ", "three")
+    streams.stop(sent.answer.stream)
+    second = retry(sent.answer, key=uuid4())
+    assert second.stream
+    write(second.stream, "again")
+    return Conversation.objects.get(pk=sent.conversation.pk)
+
+
+def counts() -> list[int]:
+    return [model.objects.count() for model in EVERYTHING]
+
+
+def test_deleting_hides_at_once_and_stops_what_runs(chat: Conversation) -> None:
+    before = chat.version
+    assert delete_conversation(chat)
+    assert not delete_conversation(chat)
+    chat.refresh_from_db()
+    assert chat.version == before + 1
+    assert not Conversation.objects.visible().exists()
+    running = Stream.objects.order_by("created_at").last()
+    assert running
+    assert (running.status, running.end_reason) == (Status.STOPPED, EndReason.DELETED)
+    # The other answer keeps its first end.
+    assert Stream.objects.filter(end_reason=EndReason.USER).count() == 1
+
+
+def test_a_message_that_was_on_its_way_starts_nothing(chat: Conversation) -> None:
+    stale = Conversation.objects.get(pk=chat.pk)
+    answer = Message.objects.select_related("conversation", "parent").get(pk=chat.leaf_id)
+    delete_conversation(chat)
+    before = counts()
+    with pytest.raises(Deleted):
+        actions.send_message(stale, "too late", key=uuid4())
+    with pytest.raises(Deleted):
+        actions.retry(answer, key=uuid4())
+    assert counts() == before
+
+
+def test_nothing_is_left_and_nothing_else_is_touched(chat: Conversation, owner) -> None:
+    kept = start_conversation(owner, "Keep me", key=uuid4())
+    assert kept.answer.stream
+    write(kept.answer.stream, "kept")
+    delete_conversation(chat)
+    assert purge_deleted() == 1
+    assert counts() == [1, 2, 1, 1, 1]
+    assert purge_deleted() == 0
+
+
+def test_what_is_not_deleted_is_not_purged(chat: Conversation) -> None:
+    before = counts()
+    assert purge(chat.pk)
+    assert counts() == before
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_purge_that_was_cut_short_goes_on_wherever_it_stopped(
+    chat: Conversation, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each query of the purge once is the last one before the process dies."""
+    delete_conversation(chat)
+    monkeypatch.setattr(purging, "PAGE_MESSAGES", 1)
+    monkeypatch.setattr(streams, "DELETE_PAGE_CHUNKS", 2)
+    deaths = 0
+    while True:
+        left = deaths + 1
+
+        def die_in_time(execute, sql, params, many, context):
+            nonlocal left
+            left -= 1
+            if not left:
+                raise SystemExit
+            return execute(sql, params, many, context)
+
+        try:
+            with connection.execute_wrapper(die_in_time):
+                purge_deleted()
+            break
+        except SystemExit:
+            deaths += 1
+            orphans = Stream.objects.filter(message=None)
+            assert not orphans.exists()
+    assert deaths > 10
+    assert counts() == [0, 0, 0, 0, 0]
+
+
+def test_a_chore_stops_when_its_time_is_up(chat: Conversation) -> None:
+    delete_conversation(chat)
+    before = counts()
+    assert not purge(chat.pk, until=time.monotonic() - 1)
+    assert counts() == before
+
+
+def test_a_long_conversation_goes_in_pages(chat: Conversation) -> None:
+    parent = chat.leaf
+    for number in range(250):
+        parent = Message.objects.create(
+            conversation=chat, parent=parent, role=Role.USER, content=str(number)
+        )
+    delete_conversation(chat)
+    with CaptureQueriesContext(connection) as queries:
+        purge(chat.pk)
+    deletes = [q for q in queries if q["sql"].startswith('DELETE FROM "conversations_message"')]
+    assert len(deletes) >= 3
+    assert not Message.objects.exists()
