@@ -43,6 +43,8 @@ class Run:
     samples: int = 0
     # Whether each answer must be its provider's whole text at the end.
     complete: bool = True
+    # Names of the answers that the fault has deleted.
+    gone: set[str] = field(default_factory=set)
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
 
     # --- Times
@@ -177,7 +179,8 @@ class Run:
     async def finish(self) -> dict[str, Any]:
         """Check everything that was observed; a row of the table without its names."""
         self._raise_failures()
-        tally = await check(self.answers, self.site.store, complete=self.complete)
+        left = [watched for watched in self.answers if watched.name not in self.gone]
+        tally = await check(left, self.site.store, complete=self.complete)
         problems = [*self.problems, *tally.problems]
         return {
             "runs": self.samples,

@@ -73,6 +73,11 @@ class Tab:
         """Load the page, as opening or reloading the tab does."""
         self.document = await self.person.page(self.watched.path)
         self._check_shown()
+        if not self.document.with_attribute("data-stream"):
+            # Drawn after the end: the whole text stands there.
+            answer = answer_of(self.document)
+            self.sight.final_html = body_html(answer)
+            self.sight.end(status_of(answer))
 
     async def run(self) -> None:
         """Follow the answer until its end, whatever happens to the connection."""
@@ -201,7 +206,7 @@ class Tab:
         """Hold what the page shows against the oracle."""
         element = self.document.find(f"stream-{self.watched.stream}")
         if element is None:
-            # Drawn after its end: the whole text stands there, checked with the fresh page.
+            # Drawn after the end: checked with the fresh page.
             return
         end = int(element.get("data-end"))
         body = self.document.find(f"stream-{self.watched.stream}-body")
@@ -270,6 +275,15 @@ class Tab:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         if self._socket is not None:
             await self._socket.close()
+
+
+def answer_of(document: Element) -> Element:
+    """The newest answer of a chat's page."""
+    return [e for e in document.elements() if "message-assistant" in e.get("class").split()][-1]
+
+
+def status_of(answer: Element) -> str:
+    return next(e.get("data-status") for e in answer.elements() if "data-status" in e.attributes)
 
 
 def body_html(element: Element) -> str:

@@ -7,6 +7,7 @@ import json
 import random
 import tempfile
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -115,8 +116,14 @@ def run_all(
 def run_one(one: Fault, ground: Ground, chance: random.Random, short: bool) -> dict[str, Any]:
     """The row of one fault in one set-up."""
     began = time.monotonic()
-    with ground.site(one.variables, webs=one.webs, workers=one.workers, short=short) as site:
-        found = asyncio.run(play(one, Run(site, chance, short)))
+    try:
+        with ground.site(one.variables, webs=one.webs, workers=one.workers, short=short) as site:
+            found = asyncio.run(play(one, Run(site, chance, short)))
+    except Missing:
+        raise
+    except Exception as error:
+        # One run that cannot be played must not hide the others' rows.
+        found = failed(error)
     names = {"fault": one.name, "title": one.title, "setup": ground.setup}
     return names | found | {"seconds": round(time.monotonic() - began, 1)}
 
@@ -129,10 +136,20 @@ async def play(one: Fault, run: Run) -> dict[str, Any]:
         await run.close()
 
 
+def failed(error: Exception) -> dict[str, Any]:
+    """The row of a run that ended by an error; nothing is proved by it."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{Path(last.filename).name}:{last.lineno}"
+    words = [f"{type(error).__name__} at {where}: {error}", *getattr(error, "__notes__", ())]
+    counts = dict.fromkeys(("runs", "lost", "doubled", "reordered"), 0)
+    recovery = {"median": None, "worst": None}
+    return counts | {"recovery_s": recovery, "passed": False, "problems": words}
+
+
 def line_of(row: dict[str, Any]) -> str:
     verdict = "passed" if row["passed"] else "FAILED"
     line = f"{row['fault']:6} {row['setup']:9} {verdict} in {row['seconds']} s"
-    return "\n".join([line, *(f"    {problem}" for problem in row["problems"][:12])])
+    return "\n".join([line, *(f"    {problem}" for problem in row["problems"][:30])])
 
 
 def show(rows: list[dict[str, Any]], stream: Any) -> None:
