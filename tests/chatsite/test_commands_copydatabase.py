@@ -140,6 +140,18 @@ def test_there_and_back_again_nothing_has_changed(
 
 
 @pytest.mark.services
+def test_a_site_with_workers_is_reached_and_left_without_their_queue(
+    source: str, postgres_database: str, tmp_path: Path
+) -> None:
+    distributed = env_of(postgres_database) | {"STREAMING_RUNNER": "procrastinate"}
+    back = f"sqlite://{tmp_path / 'back.sqlite3'}"
+    manage(distributed, "copydatabase", source, postgres_database)
+    assert "proved equal" in manage(distributed, "copydatabase", postgres_database, back)
+    assert manage(distributed, "migrate", "--check") == ""
+    assert rows_of(back) == rows_of(source)
+
+
+@pytest.mark.services
 def test_a_copy_that_was_killed_goes_on_where_it_stood(
     source: str, postgres_database: str, tmp_path: Path
 ) -> None:

@@ -32,8 +32,10 @@ MODEL = "openai:default"
 async def endless_provider(size: int = 22) -> AsyncIterator[ProviderServer]:
     provider = ProviderServer({"default": Script(endless=True, rate=50, size=size)})
     runner = await provider.start()
-    yield provider
-    await runner.cleanup()
+    try:
+        yield provider
+    finally:
+        await runner.cleanup()
 
 
 def env_of(provider: ProviderServer) -> dict[str, str]:
@@ -96,6 +98,11 @@ async def test_a_full_disk_stops_answers_keeps_text_and_heals_without_a_restart(
             await asyncio.to_thread(
                 wait_until, lambda: states()[-1] == ("done", "stop"), "The next answer is done"
             )
+            await asyncio.to_thread(
+                wait_until,
+                lambda: rows("SELECT count(*) FROM streaming_stream WHERE hook_pending") == [(0,)],
+                "The sweep hands them over",
+            )
             verified = await asyncio.to_thread(server.manage, "verifystreams")
             assert verified == "2 streams checked: 0 problems, 0 repaired.\n"
             assert rows("PRAGMA integrity_check") == [("ok",)]
@@ -139,6 +146,11 @@ async def test_a_full_disk_under_postgresql_ends_the_answer_and_heals(
                 "SELECT status, end_reason FROM streaming_stream ORDER BY created_at"
             ).fetchall()
 
+    def are_handed_over() -> bool:
+        with psycopg.connect(url) as database:
+            waiting = database.execute("SELECT count(*) FROM streaming_stream WHERE hook_pending")
+            return waiting.fetchone() == (0,)
+
     async with endless_provider(size=1_000) as provider:
         with ExitStack() as stack:
             env = env_of(provider) | {"DATABASE_URL": url}
@@ -165,5 +177,6 @@ async def test_a_full_disk_under_postgresql_ends_the_answer_and_heals(
                 await asyncio.to_thread(
                     wait_until, lambda: states()[-1] == ("done", "stop"), "The next answer is done"
                 )
+                await asyncio.to_thread(wait_until, are_handed_over, "The sweep hands them over")
                 verified = await asyncio.to_thread(server.manage, "verifystreams")
                 assert verified == "2 streams checked: 0 problems, 0 repaired.\n"

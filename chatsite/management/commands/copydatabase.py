@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from chatsite import copying
-from chatsite.copying import SOURCE, TARGET, Table, Told
+from chatsite.copying import LEFT_OUT_APPS, SOURCE, TARGET, Table, Told
 from chatsite.env import database_from_url
 from streaming.models import Stream
 
@@ -66,7 +66,7 @@ class Command(BaseCommand):
         # Which source it is, without its password.
         name = hashlib.sha256(source.encode()).hexdigest()
         if not copying.has_notes():
-            call_command("migrate", database=TARGET, verbosity=0, interactive=False)
+            migrate_target()
             if found := copying.strangers(ordered):
                 raise CommandError(
                     f"The target holds other data ({', '.join(found)}); it must be empty."
@@ -133,7 +133,8 @@ class Command(BaseCommand):
 def check_source(force: bool) -> None:
     """Raises CommandError when the source should not be copied as it is."""
     executor = MigrationExecutor(connections[SOURCE])
-    if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+    newest = executor.loader.graph.leaf_nodes()
+    if executor.migration_plan([one for one in newest if one[0] not in LEFT_OUT_APPS]):
         raise CommandError("The source is of another release: run `migrate` on it first.")
     running = Stream.objects.using(SOURCE).open().count()
     if running and not force:
@@ -142,6 +143,18 @@ def check_source(force: bool) -> None:
             "missing in the copy. Stop the servers (running answers end first), then "
             "`sweepstreams` ends what is left; or copy them as they stand with --force."
         )
+
+
+def migrate_target() -> None:
+    """Make the target's tables; on SQLite without those of apps that need PostgreSQL."""
+    options = {"database": TARGET, "verbosity": 0, "interactive": False}
+    graph = MigrationExecutor(connections[TARGET]).loader.graph
+    labels = {label for label, _name in graph.leaf_nodes()}
+    if connections[TARGET].vendor == "postgresql" or not labels & LEFT_OUT_APPS:
+        call_command("migrate", **options)
+        return
+    for label in sorted(labels - LEFT_OUT_APPS):
+        call_command("migrate", label, **options)
 
 
 @contextmanager
