@@ -105,6 +105,8 @@ class Ground:
             else:
                 self._template_url = f"sqlite://{self.folder / 'template.sqlite3'}"
             env = self._env(self._template_url)
+            if self.setup == "postgres":
+                env["STREAMING_RUNNER"] = "procrastinate"
             services.manage(env, "migrate", "--verbosity=0")
             services.manage(env, "collectstatic", "--noinput", "--verbosity=0")
             if self.setup == "sqlite":
