@@ -153,11 +153,13 @@ class Tab:
     async def _receive(self, message: str) -> None:
         encoded, _, fragments = message.removeprefix("<!--").partition("-->")
         header = json.loads(encoded)
-        if header["g"] != self._generation:
-            return
         if header["n"] != self._acks.number + 1:
             self.sight.problem(f"frame {header['n']} came after {self._acks.number}")
-        await self._acknowledge(header["n"], len(message))
+        self._acks.number = header["n"]
+        if header["g"] != self._generation:
+            # Sent before the server had heard this socket's hello.
+            return
+        await self._acknowledge(len(message))
         kind = header["t"]
         if kind == "topic":
             self._spawn(self._fetch(header["topic"], header["version"]))
@@ -216,9 +218,8 @@ class Tab:
             self.sight.problem(f"at {end} the page shows another text")
         self.watched.saw(self.sight, end)
 
-    async def _acknowledge(self, number: int, size: int) -> None:
+    async def _acknowledge(self, size: int) -> None:
         acks, loop = self._acks, asyncio.get_running_loop()
-        acks.number = number
         acks.size += size
         if acks.size >= ACK_BYTES or loop.time() - acks.sent_at >= ACK_SECONDS:
             await self._send_ack(acks)
