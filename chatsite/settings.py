@@ -16,6 +16,7 @@ from .env import (
     envbool,
     envint,
     envlist,
+    envnetworks,
     envstr,
     load_env_file,
 )
@@ -53,6 +54,8 @@ SILENCED_SYSTEM_CHECKS = [
     "auth.E003",
     "auth.W004",
 ]
+# Whose X-Forwarded-For is believed; a proxy on this machine, unless told otherwise.
+TRUSTED_PROXIES = envnetworks("TRUSTED_PROXIES", "127.0.0.0/8,::1")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_REFERRER_POLICY = "same-origin"
