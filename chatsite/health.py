@@ -32,6 +32,13 @@ CHECK_SECONDS = 2.0
 # One thread: while a check hangs, no other begins.
 _thread = ThreadPoolExecutor(1, thread_name_prefix="health")
 _asked: asyncio.Future[None] | None = None
+_is_leaving = False
+
+
+def leave() -> None:
+    """Be no longer ready, because this process is about to stop."""
+    global _is_leaving
+    _is_leaving = True
 
 
 def with_health(application: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
@@ -54,7 +61,7 @@ def with_health(application: Callable[..., Awaitable[None]]) -> Callable[..., Aw
 async def readiness() -> dict[str, str]:
     """What this process needs, each `ok`, `down`, `draining` or `none` (not used here)."""
     database, redis = await asyncio.gather(database_state(), redis_state())
-    server = "draining" if get_hub().is_draining else "ok"
+    server = "draining" if _is_leaving or get_hub().is_draining else "ok"
     return {"server": server, "database": database, "redis": redis, "runner": runner_state()}
 
 

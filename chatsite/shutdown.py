@@ -7,6 +7,9 @@ import logging
 import signal
 from typing import Protocol
 
+from django.conf import settings
+
+from chatsite import health
 from streaming.conf import conf
 from streaming.supervisor import drain
 
@@ -41,17 +44,25 @@ class Shutdown:
 
     def listen(self) -> None:
         loop = asyncio.get_running_loop()
-        loop.add_signal_handler(signal.SIGTERM, self.on_signal, float(conf.DRAIN_SECONDS))
-        loop.add_signal_handler(signal.SIGINT, self.on_signal, float(INTERRUPT_DRAIN_SECONDS))
+        loop.add_signal_handler(
+            signal.SIGTERM,
+            self.on_signal,
+            float(conf.DRAIN_SECONDS),
+            settings.SHUTDOWN_NOTICE_SECONDS,
+        )
+        loop.add_signal_handler(signal.SIGINT, self.on_signal, float(INTERRUPT_DRAIN_SECONDS), 0)
 
-    def on_signal(self, drain_seconds: float) -> None:
+    def on_signal(self, drain_seconds: float, notice_seconds: int) -> None:
         if self.draining is None:
-            self.draining = asyncio.ensure_future(self.drain(drain_seconds))
+            self.draining = asyncio.ensure_future(self.drain(drain_seconds, notice_seconds))
             self.draining.add_done_callback(self.stop)
         else:
             self.draining.cancel()
 
-    async def drain(self, seconds: float) -> None:
+    async def drain(self, seconds: float, notice_seconds: int) -> None:
+        # First out of the proxy's turn: a form that found nobody listening would fail.
+        health.leave()
+        await asyncio.sleep(notice_seconds)
         try:
             await drain(seconds)
         except Exception:

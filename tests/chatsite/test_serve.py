@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
 import urllib.request
 from contextlib import suppress
 
@@ -51,6 +53,19 @@ def test_a_second_signal_does_not_wait_for_the_first(tmp_path, arguments):
     with running_server(tmp_path, arguments=arguments) as server:
         server.process.send_signal(signal.SIGTERM)
         assert server.stop(signal.SIGTERM) == 0
+
+
+def test_it_gives_notice_before_it_drains(tmp_path, arguments):
+    env = {"SHUTDOWN_NOTICE_SECONDS": "2"}
+    with running_server(tmp_path, env=env, arguments=arguments) as server:
+        assert readiness(server) == (200, "ok")
+        server.process.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        wait_until(lambda: readiness(server) == (503, "draining"), "The proxy may know", seconds=1)
+        # Until the proxy does, it sends requests, and they are answered.
+        assert status_for(server, "127.0.0.1") == 200
+        assert server.stop(0) == 0
+        assert time.monotonic() - asked >= 2
 
 
 def test_it_starts_again_after_a_kill(tmp_path):
@@ -139,6 +154,16 @@ def status_for(server, host: str, headers: dict[str, str] | None = None) -> int:
     status = connection.getresponse().status
     connection.close()
     return status
+
+
+def readiness(server) -> tuple[int, str]:
+    """(status, state of the server) as a proxy asks for them."""
+    try:
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=10) as answer:
+            return answer.status, json.load(answer)["server"]
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)["server"]
 
 
 def serve(folder, *arguments: str) -> subprocess.CompletedProcess[str]:
