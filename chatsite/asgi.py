@@ -14,6 +14,7 @@ from django.urls import re_path
 django.setup(set_prefix=False)
 
 from chatsite.handlers import OneThreadHandler, with_static_files
+from chatsite.health import with_health
 from conversations import providers
 from streaming.routing import websocket_urlpatterns
 from streaming.security import SameOrigin
@@ -31,7 +32,7 @@ providers.refresh_in_background()
 application = with_supervisor(
     ProtocolTypeRouter(
         {
-            "http": with_static_files(OneThreadHandler()),
+            "http": with_health(with_static_files(OneThreadHandler())),
             "websocket": SameOrigin(sockets),
         }
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -48,6 +49,16 @@ def envlist(name: str, default: list[str]) -> list[str]:
     if value is None:
         return default
     return [item.strip() for item in value.split(",") if item.strip()]
+
+
+def envnetworks(name: str, default: str) -> list[IPv4Network | IPv6Network]:
+    """Addresses and networks, separated by commas; `10.0.0.7` is a network of one."""
+    try:
+        return [ip_network(item) for item in envlist(name, default.split(","))]
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name}: {error}; allowed are addresses and networks, as 10.0.0.7,172.16.0.0/12."
+        ) from None
 
 
 def env_like(name: str, default: Any) -> Any:

@@ -16,6 +16,7 @@ from .env import (
     envbool,
     envint,
     envlist,
+    envnetworks,
     envstr,
     load_env_file,
 )
@@ -53,6 +54,8 @@ SILENCED_SYSTEM_CHECKS = [
     "auth.E003",
     "auth.W004",
 ]
+# Whose X-Forwarded-For is believed; a proxy on this machine, unless told otherwise.
+TRUSTED_PROXIES = envnetworks("TRUSTED_PROXIES", "127.0.0.0/8,::1")
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if HTTPS else None
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 SECURE_REFERRER_POLICY = "same-origin"
@@ -195,6 +198,8 @@ STORAGES = {
 # A form of our longest message, percent-encoded in UTF-8, fits; a larger body is refused.
 MESSAGE_MAX_CHARS = envint("MESSAGE_MAX_CHARS", 32_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = envint("MAX_BODY_BYTES", 2_500_000)
+# Seconds between a SIGTERM and the drain, in which /readyz already answers 503.
+SHUTDOWN_NOTICE_SECONDS = envint("SHUTDOWN_NOTICE_SECONDS", 0)
 # Pages and forms that one process works on at once; the others wait in order.
 MAX_CONCURRENT_REQUESTS = envint("MAX_CONCURRENT_REQUESTS", 8)
 

@@ -70,11 +70,11 @@ class Committer:
     def put(self, batch: Batch) -> None:
         self._queue.put(batch)
 
-    def stop(self) -> None:
-        """End the thread after the batch in flight."""
+    async def stop(self, timeout: float) -> None:
+        """End the thread after the batch in flight; wait for it at most `timeout` seconds."""
         self._stopping = True
         self._queue.put(None)
-        self._thread.join(timeout=JOURNAL_BUSY_SECONDS + 5)
+        await self._loop.run_in_executor(None, self._thread.join, timeout)
 
     def _run(self) -> None:
         try:

@@ -13,7 +13,7 @@ import logging
 import math
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import Any, NoReturn
 from uuid import UUID
 
 from channels.consumer import AsyncConsumer
@@ -36,7 +36,10 @@ from .tails import Tail
 logger = logging.getLogger(__name__)
 
 # Close codes: 44xx tell the page's module not to come back as the same user.
-SIGNED_OUT, BAD_MESSAGE, TOO_MANY, TRY_AGAIN = 4401, 4400, 4429, 1013
+SIGNED_OUT, BAD_MESSAGE, TOO_MANY = 4401, 4400, 4429
+RESTARTING, TRY_AGAIN = 1012, 1013
+PRIVATE = 3000
+CLOSE_SECONDS = 1.0
 MAX_MESSAGE_CHARS = 16_384
 # Inbound messages in ten seconds: acks come once a second, follows with the page.
 MAX_MESSAGES, MESSAGES_SECONDS = 300, 10.0
@@ -95,7 +98,11 @@ class StreamConsumer(AsyncConsumer):
         self.hub = get_hub()
         self.generation = 0
         self.session_key = session_key(self.scope)
-        self.user = await run_consumer(user_of_session, self.session_key)
+        try:
+            self.user = await run_consumer(user_of_session, self.session_key)
+        except DatabaseError as error:
+            logger.warning("A socket has to come back: %s", type(error).__name__)
+            await self._refuse(TRY_AGAIN)
         self.followers: dict[UUID, PageFollower] = {}
         self.watched: set[str] = set()
         self._outbox: deque[str] = deque()
@@ -109,15 +116,20 @@ class StreamConsumer(AsyncConsumer):
         # Set when the access is to be asked again at once.
         self._asked = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        if self.hub.is_draining:
+            await self._refuse(RESTARTING)
         if not self._has_place():
-            await self.send({"type": "websocket.close", "code": TOO_MANY})
-            raise StopConsumer
+            await self._refuse(TOO_MANY)
         _sockets.add(self)
         await self.send({"type": "websocket.accept"})
         for coroutine in (self._send_outbox(), self._keep()):
             self._tasks.append(
                 asyncio.get_running_loop().create_task(coroutine, context=contextvars.Context())
             )
+
+    async def _refuse(self, code: int) -> NoReturn:
+        await self.close(code)
+        raise StopConsumer
 
     def _has_place(self) -> bool:
         if not self.user.is_authenticated:
@@ -139,7 +151,14 @@ class StreamConsumer(AsyncConsumer):
 
     async def close(self, code: int) -> None:
         """Close the socket; what was pushed before is sent or dropped by the server."""
-        await self.send({"type": "websocket.close", "code": code})
+        # Not for ever: a server with back-pressure waits for a page that reads nothing.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_SECONDS):
+                try:
+                    await self.send({"type": "websocket.close", "code": code})
+                except Exception:
+                    # Daphne lets an application send no code of the protocol's own.
+                    await self.send({"type": "websocket.close", "code": code + PRIVATE})
 
     # --- In
 
@@ -159,6 +178,9 @@ class StreamConsumer(AsyncConsumer):
         except BAD_MESSAGE_ERRORS as error:
             logger.info("A socket sent what is no message: %s", type(error).__name__)
             await self.close(BAD_MESSAGE)
+        except DatabaseError as error:
+            logger.warning("A socket has to come back: %s", type(error).__name__)
+            await self.close(TRY_AGAIN)
 
     async def receive_hello(self, content: dict[str, Any]) -> None:
         self.generation = int(content["generation"])
@@ -292,9 +314,11 @@ def _may_read(user: Any, stream_id: UUID) -> bool:
     return stream is not None and may_read(user, stream)
 
 
-async def close_all_sockets(code: int) -> None:
-    """Close this process's sockets, so that their pages come back to another or a new one."""
-    await asyncio.gather(*(one.close(code) for one in list(_sockets)), return_exceptions=True)
+async def close_all_sockets() -> None:
+    """Take no new sockets and close all, so that their pages come back to another process."""
+    get_hub().is_draining = True
+    closing = (one.close(RESTARTING) for one in list(_sockets))
+    await asyncio.gather(*closing, return_exceptions=True)
 
 
 @receiver(user_logged_out)

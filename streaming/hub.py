@@ -84,6 +84,10 @@ class Hub:
         self._watchers: dict[str, set[TopicSubscriber]] = {}
         self._versions: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        # The server is about to stop: no new sockets.
+        self.is_draining = False
+        # It stops now: readers are answered with what there is, and come back to another.
+        self.is_closing = False
         # Streams that this process writes: their tails need no polling.
         self.writes_here: Callable[[UUID], bool] = lambda stream_id: False
         # Called when a stream may have been ended or claimed elsewhere.
@@ -178,6 +182,12 @@ class Hub:
     def subscribe(self, stream_id: UUID) -> Subscription:
         """A subscription for a reader of raw text."""
         return Subscription(self._subscriptions, stream_id)
+
+    def let_readers_go(self) -> None:
+        """End what waits for text, because the server stops."""
+        self.is_closing = True
+        for stream_id in list(self._subscriptions):
+            self._wake(stream_id)
 
     def watch(self, topic: str, version: int, watcher: TopicSubscriber) -> None:
         """Tell `watcher` once the topic passes `version`, the one that its page shows."""

@@ -85,12 +85,12 @@ class Journal:
         """Whether a writer of this process holds the stream."""
         return stream_id in self._writers
 
-    def stop(self) -> None:
-        """End the thread after the batch in flight."""
+    async def stop(self, timeout: float) -> None:
+        """End the thread after the batch in flight; one that takes longer ends with the process."""
         self._stopping = True
         if self._timer:
             self._timer.cancel()
-        self._committer.stop()
+        await self._committer.stop(timeout)
 
     def _arm(self, delay: float) -> None:
         if self._in_flight or self._stopping:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
@@ -26,8 +26,10 @@ from .writer import Writer
 
 logger = logging.getLogger(__name__)
 
-# What is left at the end of a drain gets so long to be committed.
-LAST_COMMIT_SECONDS = 5
+# What is left at the end of a drain gets so long, all together, to be committed.
+LAST_COMMIT_SECONDS = 3.0
+# A cancelled generator gets so long to close what it holds; then its stream does without it.
+CLEANUP_SECONDS = 1.0
 
 
 @dataclass
@@ -76,7 +78,10 @@ class Runs:
 
         The task ends then, or at once when the claim is refused: another has the stream.
         """
-        task = new_task(self._loop, self._claim_and_run(claim, *args))
+        return self._spawn(self._claim_and_run(claim, *args))
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = new_task(self._loop, coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._finished)
         return task
@@ -157,20 +162,35 @@ class Runs:
     async def _after_cancel(self, run: Run, writer: Writer) -> None:
         task = run.task
         assert task is not None
-        if run.verdict is not None:
+        if run.verdict is not None or run.releasing:
             task.uncancel()
-            status, reason = run.verdict
-            await writer.end(status, reason)
-        elif run.releasing:
-            task.uncancel()
-            await writer.flush()
-            if not writer.closed:
-                # First, so that no heartbeat of ours follows the release.
-                writer.close()
-                await run_generator(claims.release, run.stream)
+            await self._conclude(run, writer)
         elif not writer.closed and writer.end_request is None:
             # Nobody here cancelled it: the error of a task that the generator awaited.
             await writer.end(Status.ERROR, EndReason.FAILED)
+
+    def _cancel(self, run: Run) -> None:
+        """Cancel the generator for its `verdict` or its release, which do not wait for it long."""
+        if run.task is not None:
+            run.task.cancel()
+            self._spawn(self._conclude_if_stuck(run, run.task))
+
+    async def _conclude_if_stuck(self, run: Run, task: asyncio.Task[None]) -> None:
+        await asyncio.wait([task], timeout=CLEANUP_SECONDS)
+        if not task.done() and run.writer is not None:
+            await self._conclude(run, run.writer)
+
+    async def _conclude(self, run: Run, writer: Writer) -> None:
+        """End or release the stream; whoever comes second finds the writer closed."""
+        if run.verdict is not None:
+            status, reason = run.verdict
+            await writer.end(status, reason)
+            return
+        await writer.flush()
+        if not writer.closed:
+            # First, so that no heartbeat of ours follows the release.
+            writer.close()
+            await run_generator(claims.release, run.stream)
 
     # --- Deadlines
 
@@ -191,33 +211,38 @@ class Runs:
 
     def _end_by_cancel(self, run: Run, status: Status, reason: EndReason) -> None:
         run.verdict = (status, reason)
-        if run.task is not None:
-            run.task.cancel()
+        self._cancel(run)
 
     # --- Shutdown
 
     async def drain(self, timeout: float) -> None:
         """Let running answers end, hand over those that carry on, interrupt what is left.
 
-        Takes at most `timeout` seconds, and a little for the last commit.
+        Takes at most `timeout` and `LAST_COMMIT_SECONDS`, whatever the database, a generator's
+        cleanup or a hook does: what is not committed by then is left to the next sweep.
         """
         self.draining = True
-        await cancel([self._watching])
+        self._watching.cancel()
         for run in list(self._runs.values()):
-            if not _is_ending(run) and _carries_on(run.stream) and run.task is not None:
+            if not _is_ending(run) and _carries_on(run.stream):
                 run.releasing = True
-                run.task.cancel()
-        await self._wait_for_tasks(timeout)
+                self._cancel(run)
+        deadline = self._loop.time() + timeout
+        await self._wait_for_tasks(deadline)
         for run in list(self._runs.values()):
             if not run.releasing and not _is_ending(run):
                 self._end_by_cancel(run, Status.TIMEOUT, EndReason.LOST)
-        await self._wait_for_tasks(LAST_COMMIT_SECONDS)
-        await cancel(self._tasks)
-        self.journal.stop()
+        deadline = max(deadline, self._loop.time()) + LAST_COMMIT_SECONDS
+        await self._wait_for_tasks(deadline)
+        for task in self._tasks:
+            task.cancel()
+        await self._wait_for_tasks(self._loop.time() + CLEANUP_SECONDS)
+        await self.journal.stop(CLEANUP_SECONDS)
 
-    async def _wait_for_tasks(self, timeout: float) -> None:
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=timeout)
+    async def _wait_for_tasks(self, deadline: float) -> None:
+        """Wait for all tasks, also those that come meanwhile."""
+        while self._tasks and (left := deadline - self._loop.time()) > 0:
+            await asyncio.wait(self._tasks, timeout=left)
 
     def _finished(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
@@ -243,13 +268,3 @@ def new_task(
 ) -> asyncio.Task[None]:
     """A task in a fresh context: one born in a request would inherit its thread and outlive it."""
     return loop.create_task(coroutine, context=contextvars.Context())
-
-
-async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks and wait until they have ended, but not for ever."""
-    tasks = list(tasks)
-    for task in tasks:
-        task.cancel()
-    if tasks:
-        # A generator may hang in its cleanup.
-        await asyncio.wait(tasks, timeout=LAST_COMMIT_SECONDS)

@@ -21,9 +21,12 @@ from .exceptions import log_failure
 from .executors import run_generator
 from .hub import get_hub
 from .models import Stream
-from .runs import Runs, cancel, new_task
+from .runs import Runs, new_task
 
 logger = logging.getLogger(__name__)
+
+# A lost stream is taken up within this time; a runner whose rounds fail for longer is down.
+SWEEP_LATE_SECONDS = 15.0
 
 
 class Supervisor:
@@ -34,7 +37,8 @@ class Supervisor:
         self.runs = Runs()
         # Requested streams by owner: taken in turn, so that no owner holds up the others.
         self._waiting: OrderedDict[object, deque[UUID]] = OrderedDict()
-        self._starting = 0
+        # When a round of the sweep last succeeded.
+        self._swept_at = self._loop.time()
         self._sweeper = claims.Sweeper()
         self._sweeping = new_task(self._loop, self._sweep())
 
@@ -80,6 +84,7 @@ class Supervisor:
         """One round: see to what waits or is abandoned, retry hooks."""
         try:
             found = await run_generator(self._sweeper.round, self.runs.ids())
+            self._swept_at = self._loop.time()
             if conf.RUNNER == "procrastinate":
                 await run_generator(dispatch.redispatch, found)
                 return
@@ -101,8 +106,14 @@ class Supervisor:
         """Start nothing more, and see running answers off; see `Runs.drain`."""
         self.runs.draining = True
         self._waiting.clear()
-        await cancel([self._sweeping])
+        self._sweeping.cancel()
         await self.runs.drain(timeout)
+
+    def state(self) -> str:
+        """`ok`, `draining`, or `down` when the sweep has failed for too long."""
+        if self.is_draining:
+            return "draining"
+        return "ok" if self._loop.time() - self._swept_at < SWEEP_LATE_SECONDS else "down"
 
 
 _supervisor: Supervisor | None = None
@@ -140,14 +151,25 @@ async def start() -> None:
         _supervisor = Supervisor()
 
 
+def runner_state() -> str:
+    """How the generators of this process fare: `ok`, `down`, `draining`, or `none` by settings."""
+    if conf.RUNNER != "embedded":
+        return "none"
+    return "down" if _supervisor is None else _supervisor.state()
+
+
 async def drain(timeout: float) -> None:
-    """Close this process's sockets, let its answers end and say so next door; see `Runs.drain`."""
+    """Take no new sockets and close all, let answers end and say so next door; see `Runs.drain`.
+
+    HTTP readers that wait for text are answered last.
+    """
     from .consumers import close_all_sockets
 
-    await close_all_sockets(1012)
+    await close_all_sockets()
     if _supervisor is not None and not _supervisor._loop.is_closed():
         await _supervisor.drain(timeout)
     await get_hub().doorbell.settle()
+    get_hub().let_readers_go()
 
 
 def with_supervisor(application: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:

@@ -331,11 +331,12 @@ async def _catch_up(request: HttpRequest, stream: Stream, position: int) -> Http
 async def _long_poll(stream: Stream, query: Query, position: int) -> HttpResponse:
     clock = asyncio.get_running_loop().time
     deadline = clock() + conf.LONG_POLL_SECONDS
-    async with get_hub().subscribe(stream.pk) as subscription:
+    hub = get_hub()
+    async with hub.subscribe(stream.pk) as subscription:
         while True:
             batch = await run_read(read, stream.pk, position)
             left = deadline - clock()
-            if batch.text or batch.closed or left <= 0:
+            if batch.text or batch.closed or left <= 0 or hub.is_closing:
                 break
             await subscription.changed(left)
     headers = {"Stream-Cursor": query.next_cursor()}
@@ -366,7 +367,8 @@ async def _events(stream_id: UUID, query: Query, position: int) -> AsyncIterator
     deadline = clock() + conf.HTTP_LIVE_SECONDS
     sent = 0
     is_new = True
-    async with get_hub().subscribe(stream_id) as subscription:
+    hub = get_hub()
+    async with hub.subscribe(stream_id) as subscription:
         while True:
             try:
                 batch = await run_read(read, stream_id, position)
@@ -379,7 +381,7 @@ async def _events(stream_id: UUID, query: Query, position: int) -> AsyncIterator
                 is_new = False
             position = batch.end
             left = deadline - clock()
-            if batch.closed or left <= 0 or sent >= conf.HTTP_LIVE_BYTES:
+            if batch.closed or left <= 0 or sent >= conf.HTTP_LIVE_BYTES or hub.is_closing:
                 return
             if not (batch.text and batch.more) and not await subscription.changed(
                 min(left, BEAT_SECONDS)

@@ -95,9 +95,11 @@ class Writer:
                 self._pending.append(rest)
                 self._pending_chars += len(rest)
             self.end_request = End(status, reason, detail, result)
-        self.ended = asyncio.get_running_loop().create_future()
+        if self.ended is None or self.ended.done():
+            self.ended = asyncio.get_running_loop().create_future()
         self._journal.mark(self, urgent=True)
-        return await self.ended
+        # Others may wait for the same end: who is cancelled leaves it to them.
+        return await asyncio.shield(self.ended)
 
     async def flush(self) -> None:
         """Wait until everything written so far is committed or the writer is closed."""

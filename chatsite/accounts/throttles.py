@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections.abc import Mapping
 
+from django.conf import settings
 from django.core.cache import cache
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 WINDOW_SECONDS = 15 * 60
 PER_EMAIL = 10
@@ -64,16 +68,29 @@ def cache_key(purpose: str, kind: str, value: str) -> str:
 def network_of(request: HttpRequest | None) -> str:
     """The client's IPv4 address or IPv6 /64 network, the least that one person can change.
 
-    Empty for loopback: that is a proxy which does not pass on its clients' addresses, and
-    counting it would lock everybody out at once.
+    Empty where only a trusted proxy is known: counting it would lock everybody out at once.
     """
-    try:
-        address = ipaddress.ip_address(request.META.get("REMOTE_ADDR", "") if request else "")
-    except ValueError:
-        return ""
-    address = getattr(address, "ipv4_mapped", None) or address
-    if address.is_loopback:
+    address = client_address(request.META) if request else None
+    if address is None:
         return ""
     if address.version == 6:
         return str(ipaddress.ip_network((address, 64), strict=False))
     return str(address)
+
+
+def client_address(meta: Mapping[str, str]) -> Address | None:
+    """The nearest address on the request's way that is no trusted proxy.
+
+    Each proxy appends whom it heard from to X-Forwarded-For, so the list is read from its end, and
+    only as far as trusted proxies wrote it: what stands before that is the client's own claim.
+    """
+    way = [*meta.get("HTTP_X_FORWARDED_FOR", "").split(","), meta.get("REMOTE_ADDR", "")]
+    for hop in reversed(way):
+        try:
+            address = ipaddress.ip_address(hop.strip())
+        except ValueError:
+            return None
+        address = getattr(address, "ipv4_mapped", None) or address
+        if not any(address in network for network in settings.TRUSTED_PROXIES):
+            return address
+    return None

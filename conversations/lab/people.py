@@ -7,20 +7,26 @@ import itertools
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import aiohttp
 
 from conversations.bench.page import composer_of
 
 from .dom import Element, parse
-from .services import Server
 
 # A request that finds no server is sent to the next one, and again after a while.
 RETRY_SECONDS = 0.1
 # A form is sent again (with its own key) until it was answered, as a person would.
 PATIENCE_SECONDS = 60.0
 AWAY = (aiohttp.ClientError, OSError, TimeoutError)
+
+
+class HasUrl(Protocol):
+    """A server, or what stands before several."""
+
+    @property
+    def url(self) -> str: ...
 
 
 @dataclass
@@ -36,10 +42,10 @@ class Answer:
 class Person:
     """Signs in, sends forms and loads pages; each request goes to the next server that answers."""
 
-    def __init__(self, servers: Sequence[Server], first: int = 0) -> None:
+    def __init__(self, servers: Sequence[HasUrl], first: int = 0, **connector: Any) -> None:
         self.http = aiohttp.ClientSession(
             cookie_jar=aiohttp.CookieJar(unsafe=True),
-            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            connector=aiohttp.TCPConnector(limit=0, force_close=True, **connector),
             timeout=aiohttp.ClientTimeout(total=30),
         )
         self._servers = list(servers)

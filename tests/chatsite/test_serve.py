@@ -1,22 +1,46 @@
 from __future__ import annotations
 
 import http.client
+import json
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import time
+import urllib.error
+import urllib.request
+from contextlib import suppress
 
-from tests.services import ROOT, running_server, site_env, site_template
+import pytest
+
+from chatsite.servers import SERVERS
+from conversations.lab.services import Process, destroying
+from tests.services import (
+    ROOT,
+    free_port,
+    listens,
+    running_server,
+    site_env,
+    site_template,
+    wait_until,
+)
 
 
-def test_it_serves_pages_and_says_where(tmp_path):
-    with running_server(tmp_path) as server:
+@pytest.fixture(params=sorted(SERVERS))
+def arguments(request) -> list[str]:
+    """What makes `serve` run each of its servers."""
+    return ["--server", request.param]
+
+
+def test_it_serves_pages_and_says_where(tmp_path, arguments):
+    with running_server(tmp_path, arguments=arguments) as server:
         assert f"Serving on {server.url}/" in server.output()
         assert server.stop() == 0
 
 
-def test_it_stops_although_a_connection_stays_open(tmp_path):
-    with running_server(tmp_path) as server:
+def test_it_stops_although_a_connection_stays_open(tmp_path, arguments):
+    with running_server(tmp_path, arguments=arguments) as server:
         idle = http.client.HTTPConnection("127.0.0.1", server.port)
         idle.request("GET", "/")
         idle.getresponse().read()
@@ -25,10 +49,23 @@ def test_it_stops_although_a_connection_stays_open(tmp_path):
         assert "Traceback" not in server.output()
 
 
-def test_a_second_signal_does_not_wait_for_the_first(tmp_path):
-    with running_server(tmp_path) as server:
+def test_a_second_signal_does_not_wait_for_the_first(tmp_path, arguments):
+    with running_server(tmp_path, arguments=arguments) as server:
         server.process.send_signal(signal.SIGTERM)
         assert server.stop(signal.SIGTERM) == 0
+
+
+def test_it_gives_notice_before_it_drains(tmp_path, arguments):
+    env = {"SHUTDOWN_NOTICE_SECONDS": "2"}
+    with running_server(tmp_path, env=env, arguments=arguments) as server:
+        assert readiness(server) == (200, "ok")
+        server.process.send_signal(signal.SIGTERM)
+        asked = time.monotonic()
+        wait_until(lambda: readiness(server) == (503, "draining"), "The proxy may know", seconds=1)
+        # Until the proxy does, it sends requests, and they are answered.
+        assert status_for(server, "127.0.0.1") == 200
+        assert server.stop(0) == 0
+        assert time.monotonic() - asked >= 2
 
 
 def test_it_starts_again_after_a_kill(tmp_path):
@@ -40,14 +77,42 @@ def test_it_starts_again_after_a_kill(tmp_path):
         assert server.answers()
 
 
-def test_it_runs_on_pythons_own_loop_too(tmp_path):
-    with running_server(tmp_path, env={"UVLOOP": "False"}) as server:
+def test_it_runs_on_pythons_own_loop_too(tmp_path, arguments):
+    with running_server(tmp_path, env={"UVLOOP": "False"}, arguments=arguments) as server:
         assert server.stop() == 0
 
 
-def test_it_is_small_when_idle(tmp_path):
-    with running_server(tmp_path) as server:
+def test_it_is_small_when_idle(tmp_path, arguments):
+    with running_server(tmp_path, arguments=arguments) as server:
         assert resident_mib(server.pid) <= 130
+
+
+def test_a_long_header_is_refused(tmp_path, arguments):
+    with running_server(tmp_path, arguments=arguments) as server:
+        # Daphne hangs up without a word.
+        with suppress(ConnectionError):
+            assert status_for(server, "127.0.0.1", {"X-Long": "x" * 2_000_000}) in (400, 431)
+        assert server.answers()
+        assert resident_mib(server.pid) <= 130
+
+
+@pytest.mark.parametrize("command", [["daphne"], ["uvicorn", "--ws", "websockets-sansio"]])
+def test_the_servers_own_commands_run_the_site_too(tmp_path, command):
+    """Without `serve` the supervisor starts all the same: an orphan of the database is found."""
+    template = site_template()
+    shutil.copy(template / "db.sqlite3", tmp_path)
+    env = site_env(tmp_path / "db.sqlite3", template / "static")
+    port = free_port()
+    program = [sys.executable, "-m", *command, "--port", str(port), "chatsite.asgi:application"]
+    process = Process(program, log=tmp_path / "log", env=env)
+    with destroying(process):
+        process.launch()
+        wait_until(lambda: listens(port), "It listens", process=process.process)
+        # No request has come yet: the first one finds the runner at work.
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/readyz", timeout=10) as answer:
+            assert json.load(answer)["runner"] == "ok"
+        # uvicorn ends by the signal that it was given.
+        assert process.stop() in (0, -signal.SIGTERM)
 
 
 def test_a_taken_port_is_one_sentence(tmp_path):
@@ -81,12 +146,24 @@ def test_allowed_hosts_wins_over_the_machines_names(tmp_path):
         assert status_for(server, socket.gethostname()) == 400
 
 
-def status_for(server, host: str) -> int:
+def status_for(server, host: str, headers: dict[str, str] | None = None) -> int:
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-    connection.request("GET", "/accounts/sign-in/", headers={"Host": f"{host}:{server.port}"})
+    connection.request(
+        "GET", "/accounts/sign-in/", headers={"Host": f"{host}:{server.port}", **(headers or {})}
+    )
     status = connection.getresponse().status
     connection.close()
     return status
+
+
+def readiness(server) -> tuple[int, str]:
+    """(status, state of the server) as a proxy asks for them."""
+    try:
+        with urllib.request.urlopen(f"{server.url}/readyz", timeout=10) as answer:
+            return answer.status, json.load(answer)["server"]
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)["server"]
 
 
 def serve(folder, *arguments: str) -> subprocess.CompletedProcess[str]:

@@ -25,7 +25,9 @@ def production(tmp_path):
 def test_the_example_names_every_variable_that_is_read_and_no_other():
     read = set()
     for path in (ROOT / "chatsite").rglob("*.py"):
-        read |= set(re.findall(r'\benv(?:str|bool|int|list)\(\s*"(\w+)"', path.read_text()))
+        read |= set(
+            re.findall(r'\benv(?:str|bool|int|list|networks)\(\s*"(\w+)"', path.read_text())
+        )
     example = (ROOT / ".env.example").read_text()
     named = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE))
     # Those of `streaming` are read by its own list; the example names what operators may want.
@@ -55,6 +57,7 @@ def test_no_migration_is_missing(production):
         ("FIELD_ENCRYPTION_KEYS", "short", "chatsite.E001"),
         ("DEFAULT_MODEL", "gpt-4o", "chatsite.W002"),
         ("DATABASE_URL", "mysql://host/name", "DATABASE_URL has the scheme 'mysql'"),
+        ("TRUSTED_PROXIES", "10.0.0.1/8", "TRUSTED_PROXIES: 10.0.0.1/8 has host bits set"),
         ("SECRET_KEY", "", "SECRET_KEY is not set. `make run` writes one"),
         ("STREAMING_RUNNER", "magic", "allowed are embedded, procrastinate, off."),
         ("STREAMING_RUNNER", "procrastinate", "streaming.E001"),
