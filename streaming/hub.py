@@ -24,6 +24,7 @@ from .exceptions import log_failure
 from .executors import run_read
 from .housekeeping import keep_house
 from .models import OPEN_STATUSES, Stream
+from .subscriptions import Subscription
 from .tails import Tail
 
 logger = logging.getLogger(__name__)
@@ -35,41 +36,6 @@ class TopicSubscriber(Protocol):
     def topic_gone(self, topic: str, version: int) -> None:
         """There is no such topic any more; `version` is one that no page has seen."""
         ...
-
-
-class Subscription:
-    """Wakes a reader that reads the database by itself; a wake-up is a hint.
-
-    An async context manager: it is subscribed within.
-    """
-
-    def __init__(self, subscriptions: dict[UUID, set[Subscription]], stream_id: UUID) -> None:
-        self._subscriptions = subscriptions
-        self._stream_id = stream_id
-        self._event = asyncio.Event()
-
-    async def __aenter__(self) -> Subscription:
-        self._subscriptions.setdefault(self._stream_id, set()).add(self)
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        remaining = self._subscriptions[self._stream_id]
-        remaining.discard(self)
-        if not remaining:
-            del self._subscriptions[self._stream_id]
-
-    def wake(self) -> None:
-        self._event.set()
-
-    async def changed(self, timeout: float) -> bool:
-        """Wait for a hint: True when one came, False after `timeout` seconds."""
-        try:
-            async with asyncio.timeout(timeout):
-                await self._event.wait()
-        except TimeoutError:
-            return False
-        self._event.clear()
-        return True
 
 
 class Hub:
@@ -119,7 +85,8 @@ class Hub:
         tail = self.tails.get(stream_id)
         if tail is not None:
             tail.extend(start, text)
-        self._wake(stream_id)
+        for subscription in self._subscriptions.get(stream_id, ()):
+            subscription.give(start, text)
 
     def hint(self, stream_id: UUID) -> None:
         """Something about the stream changed: look at the database."""

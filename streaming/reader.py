@@ -14,7 +14,6 @@ from uuid import UUID
 from django.db import InterfaceError, OperationalError
 
 from .exceptions import BadOffset
-from .executors import run_read
 from .models import FINAL_STATUSES, Chunk, Status, Stream
 
 logger = logging.getLogger(__name__)
@@ -111,7 +110,7 @@ async def follow(stream_id: UUID, offset: int = 0) -> AsyncIterator[Batch]:
     async with get_hub().subscribe(stream_id) as subscription:
         while True:
             try:
-                batch = await run_read(read, stream_id, offset)
+                batch = await subscription.batch(offset)
             except (OperationalError, InterfaceError) as error:
                 logger.warning("Reading stream %s waits: %s", stream_id, type(error).__name__)
                 await subscription.changed(RETRY_SECONDS)

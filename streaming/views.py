@@ -334,7 +334,7 @@ async def _long_poll(stream: Stream, query: Query, position: int) -> HttpRespons
     hub = get_hub()
     async with hub.subscribe(stream.pk) as subscription:
         while True:
-            batch = await run_read(read, stream.pk, position)
+            batch = await subscription.batch(position)
             left = deadline - clock()
             if batch.text or batch.closed or left <= 0 or hub.is_closing:
                 break
@@ -371,7 +371,7 @@ async def _events(stream_id: UUID, query: Query, position: int) -> AsyncIterator
     async with hub.subscribe(stream_id) as subscription:
         while True:
             try:
-                batch = await run_read(read, stream_id, position)
+                batch = await subscription.batch(position)
             except Stream.DoesNotExist:
                 return
             if batch.text or batch.closed or is_new:

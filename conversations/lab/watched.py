@@ -8,6 +8,9 @@ from dataclasses import dataclass, field
 
 from .people import Person
 
+# Whether what is seen is stored is asked so often for each answer.
+ASK_SECONDS = 0.2
+
 
 @dataclass
 class Sight:
@@ -73,6 +76,7 @@ class Watched:
     asked_at: float
     sights: list[Sight] = field(default_factory=list)
     # How much the database holds; asked by observers at the moment they see something.
+    ask_again_at: float = 0.0
     stored_length: Callable[[str], int | None] = lambda stream: None
 
     def sight(self, observer: str) -> Sight:
@@ -81,8 +85,13 @@ class Watched:
         return sight
 
     def saw(self, sight: Sight, length: int) -> None:
-        """An observer sees the first `length` code points: they must be stored by now."""
-        if length > sight.length:
+        """An observer sees the first `length` code points: they must be stored by now.
+
+        Asked at that very moment, of some: each question holds up all observers.
+        """
+        now = time.monotonic()
+        if length > sight.length and now >= self.ask_again_at:
+            self.ask_again_at = now + ASK_SECONDS
             stored = self.stored_length(self.stream)
             if stored is not None and stored < length:
                 sight.problem(f"{length} code points were seen when {stored} were stored")

@@ -14,6 +14,7 @@ from streaming import actions, generators, topics
 from streaming.hub import Hub, get_hub
 
 from .live import until
+from .logs import stream_with
 from .rows import write, write_nothing
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -122,3 +123,18 @@ async def test_what_was_rung_has_left_when_the_doorbell_is_settled() -> None:
     finally:
         channel_layers.set("default", before)
     assert [message["hints"] for message in layer.sent] == [[str(ended)], [str(late)]]
+
+
+async def test_a_reader_is_given_what_follows_and_looks_at_a_gap(hub: Hub) -> None:
+    stream = await sync_to_async(stream_with)("0123456789")
+    async with hub.subscribe(stream.pk) as subscription:
+        assert (await subscription.batch(4)).text == "456789"
+        hub.extend(stream.pk, 8, "89ab")
+        hub.extend(stream.pk, 12, "cd")
+        # Not stored: this came from the hub alone, and what was known is trimmed.
+        assert (await subscription.batch(10)).text == "abcd"
+        hub.extend(stream.pk, 20, "behind a gap")
+        assert (await subscription.batch(5)).text == "56789"
+        hub.extend(stream.pk, 10, "x")
+        hub.hint(stream.pk)
+        assert (await subscription.batch(10)).text == ""
