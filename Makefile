@@ -1,4 +1,4 @@
-# One word each: run, test, lint, lock, lock-check, bench, try-deploy.
+# One word each: run, test, lint, lock, lock-check, bench, benchmatrix, try-deploy.
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
@@ -11,7 +11,7 @@ ARGS ?= -n 2
 
 export VENV
 
-.PHONY: run test lint lock lock-check bench try-deploy demo-model
+.PHONY: run test lint lock lock-check bench benchmatrix try-deploy demo-model
 .DELETE_ON_ERROR:
 
 run: .env staticfiles/staticfiles.json $(STAMPS)/demo-model
@@ -33,6 +33,10 @@ lint: $(STAMPS)/all
 bench: .env $(STAMPS)/all staticfiles/staticfiles.json
 	$(PY) manage.py benchstreams $(ARGS)
 bench: ARGS := --streams 100 --tokens 300 --rate 50
+
+# About a quarter of an hour, on a machine that does nothing else.
+benchmatrix: .env $(STAMPS)/all staticfiles/staticfiles.json
+	$(PY) manage.py benchstreams --matrix
 
 # What stands in deploy/, as processes of this machine; needs caddy, PostgreSQL and Redis of Debian.
 try-deploy: $(STAMPS)/all

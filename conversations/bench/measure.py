@@ -1,4 +1,4 @@
-"""One run of the benchmark, and the medians of several."""
+"""One run of the benchmark."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -15,16 +14,19 @@ from streaming.generators import get_generator
 from ..actions import GENERATOR
 from .page import plain_text
 from .processes import cpu_seconds, reset_peak, rss_mib
-from .site import Guests, Site
+from .site import Guests, Running, Site
+from .statements import logged, reads
 
 WARM_UP_TOKENS = 20
 # What the server frees after the last socket has closed, it frees within this time.
 SETTLE_SECONDS = 2.0
+# Sockets of one person beyond those that the load asks for: the warm-up's, a page's that leaves.
+SPARE_SOCKETS = 50
 
 
 @dataclass(frozen=True)
 class Load:
-    """What is asked of the server."""
+    """What is asked of the site."""
 
     streams: int
     tokens: int
@@ -32,84 +34,157 @@ class Load:
     rate: float
     # Tabs of each guest that follow the same answer.
     tabs: int = 1
+    # Sockets without a page that follow the first answer too.
+    followers: int = 0
     shape: str = "mixed"
 
+    @property
+    def settings(self) -> dict[str, str]:
+        """What the site must be told to bear this load of one person."""
+        sockets = str(self.followers + self.tabs + SPARE_SOCKETS)
+        return {"STREAMING_MAX_SOCKETS_PER_USER": sockets} if self.followers else {}
 
-def measure(
-    site: Site, root: Path, command: str, load: Load, *, growth: bool, say: Callable[[str], None]
-) -> dict[str, Any]:
-    """One run on a fresh server; with `growth` a second round tells what memory is kept."""
-    with site.serving(command) as (pid, url):
-        idle = rss_mib(pid)
+
+def measure(site: Site, load: Load, *, again: bool, say: Callable[[str], None]) -> dict[str, Any]:
+    """One run on a fresh site.
+
+    `again` asks for a second round, which tells what memory is kept and, with PostgreSQL, how often
+    each process reads the database.
+    """
+    with site.serving() as running:
+        pids = running.site
+        idle = rss_mib(pids)
         # What a first answer loads (templates, modules) is no cost of a stream.
-        warm_up = Load(streams=1, tokens=min(WARM_UP_TOKENS, load.tokens), rate=load.rate)
-        play(root, pid, url, warm_up)
-        warm = rss_mib(pid)
-        reset_peak(pid)
-        result = play(root, pid, url, load)
-        peak = rss_mib(pid, "VmHWM")
+        warm_up = Load(streams=len(pids), tokens=min(WARM_UP_TOKENS, load.tokens), rate=load.rate)
+        play(running, warm_up)
+        warm = rss_mib(pids)
+        reset_peak(pids)
+        result = play(running, load)
+        peak = rss_mib(pids, "VmHWM")
         time.sleep(SETTLE_SECONDS)
-        after = rss_mib(pid)
-        figures = summary(site, load, result) | {
+        after = rss_mib(pids)
+        figures = summary(running, load, result) | {
             "rss_mib_idle": idle,
             "rss_mib_warm": warm,
             "rss_mib_peak": peak,
             "rss_mib_after": after,
             "rss_kib_per_stream": max(peak - warm, 0) * 1024 / load.streams,
+            "rss_kib_per_open_tab": max(result["rss_mib_ready"] - warm, 0)
+            * 1024
+            / (load.streams + load.followers),
         }
-        if growth:
-            say("second round, for the memory that is kept")
-            play(root, pid, url, load)
+        if again:
+            say("second round, for the memory that is kept and the statements")
+            if running.postgres:
+                with logged(running.postgres):
+                    figures["reads_per_append"] = play(running, load)["reads_per_append"]
+            else:
+                play(running, load)
             time.sleep(SETTLE_SECONDS)
-            figures["rss_growth_mib"] = rss_mib(pid) - after
+            figures["rss_growth_mib"] = rss_mib(pids) - after
     return figures
 
 
-def play(root: Path, pid: int, url: str, load: Load) -> dict[str, Any]:
-    """Let the guests come and ask; what they saw, and the server's CPU seconds meanwhile."""
+def play(running: Running, load: Load) -> dict[str, Any]:
+    """Let the guests come and ask; what they saw, and what the parts of the site did meanwhile."""
     options = {
         "streams": load.streams,
         "tabs": load.tabs,
+        "followers": load.followers,
         "tokens": load.tokens,
         "rate": load.rate,
     }
-    guests = Guests(root, url, options)
+    guests = Guests(running.urls, options)
     try:
         guests.wait_for("ready")
-        before, began = cpu_seconds(pid), time.monotonic()
+        rss_ready = rss_mib(running.site)
+        began = Moment.now(running, guests)
         guests.go()
-        guests.wait_for("ended")
-        cpu, took = cpu_seconds(pid) - before, time.monotonic() - began
-        return guests.wait_for("result") | {"cpu_seconds": cpu, "seconds": took}
+        frames = guests.wait_for("flowing")["frames"]
+        flowing = Moment.now(running, guests)
+        frames = guests.wait_for("ended")["frames"] - frames
+        ended = Moment.now(running, guests)
+        return guests.wait_for("result") | {
+            "rss_mib_ready": rss_ready,
+            "cpu_seconds": ended.cpu_since(began),
+            "seconds": ended.time - began.time,
+            "flowing_cpu_seconds": ended.cpu_since(flowing),
+            "flowing_seconds": ended.time - flowing.time,
+            "flowing_frames": frames,
+            "reads_per_append": ended.reads_per_append_since(flowing, running),
+        }
     finally:
         guests.end()
 
 
-def summary(site: Site, load: Load, result: dict[str, Any]) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Moment:
+    """What the counters say at one moment of a run."""
+
+    time: float
+    cpu: dict[str, float]
+    # Committed pieces of text, and where PostgreSQL's log ends.
+    appends: int
+    log_size: int
+
+    @classmethod
+    def now(cls, running: Running, guests: Guests) -> Moment:
+        cpu = {part: cpu_seconds(running.pids(part)) for part in running.parts}
+        cpu["guests"] = cpu_seconds([guests.process.pid])
+        moment = time.monotonic()
+        ((appends,),) = running.query("SELECT count(*) FROM streaming_chunk")
+        log = running.postgres.log if running.postgres else None
+        return cls(moment, cpu, appends, log.stat().st_size if log else 0)
+
+    def cpu_since(self, before: Moment) -> dict[str, float]:
+        return {part: self.cpu[part] - before.cpu[part] for part in self.cpu}
+
+    def reads_per_append_since(self, before: Moment, running: Running) -> dict[str, float]:
+        """Reads of the database by process; empty unless PostgreSQL logs its statements."""
+        if not running.postgres:
+            return {}
+        with running.postgres.log.open("rb") as log:
+            log.seek(before.log_size)
+            lines = log.read(self.log_size - before.log_size).decode(errors="replace")
+        counts = reads(lines.splitlines())
+        appends = max(1, self.appends - before.appends)
+        return {name: count / appends for name, count in sorted(counts.items()) if name != "bench"}
+
+
+def summary(running: Running, load: Load, result: dict[str, Any]) -> dict[str, Any]:
     """The figures of a run, from what its guests saw."""
     guests = result["guests"]
     generated = load.streams * load.tokens
     first = [one["first_token_ms"] for one in guests if one["first_token_ms"] is not None]
+    cpu = {part: seconds * 1e6 / generated for part, seconds in result["cpu_seconds"].items()}
     return {
-        "cpu_ms_per_1000_tokens": result["cpu_seconds"] * 1e6 / generated,
+        "cpu_ms_per_1000_tokens": cpu["web"] + cpu.get("worker", 0.0),
+        "cpu_ms_by_part": cpu,
+        "web_cpu_us_per_frame": result["flowing_cpu_seconds"]["web"]
+        * 1e6
+        / max(1, result["flowing_frames"]),
+        "web_cores": result["cpu_seconds"]["web"] / result["seconds"],
+        "guests_cores": result["cpu_seconds"]["guests"] / result["seconds"],
+        "frames_per_second": result["flowing_frames"] / result["flowing_seconds"],
         "tokens_per_second": generated / result["seconds"],
         "latency_ms": percentiles([value for one in guests for value in one["latencies"]]),
         "first_token_ms": percentiles(first),
-        "bytes_per_token": sum(one["frame_bytes"] for one in guests) / generated / load.tabs,
+        "bytes_per_token": sum(one["frame_bytes"] for one in guests)
+        / (generated * load.tabs + load.followers * load.tokens),
         "lost": sum(one["lost"] for one in guests),
         "doubled": sum(one["doubled"] for one in guests),
         "reordered": sum(one["reordered"] for one in guests),
-        "errors": counted(result["errors"] + differences(site, guests)),
+        "errors": counted(result["errors"] + differences(running, guests)),
     }
 
 
-def differences(site: Site, guests: list[dict[str, Any]]) -> list[str]:
+def differences(running: Running, guests: list[dict[str, Any]]) -> list[str]:
     """What is wrong in each tab: an end that is not `done`, or not the stored text in one go."""
     renderer = get_generator(GENERATOR).renderer
     found = []
     for guest in guests:
         for stream, words in guest["bodies"]:
-            text, ended = site.stored(stream)
+            text, ended = running.stored(stream)
             if not ended.startswith("done"):
                 found.append(f"the answer ended as {ended}")
             if words != plain_text(renderer.render(text)):
@@ -128,17 +203,3 @@ def percentiles(values: Sequence[float]) -> dict[str, float | None]:
     if not ordered:
         return {"p50": None, "p99": None}
     return {"p50": median(ordered), "p99": ordered[-(-99 * len(ordered) // 100) - 1]}
-
-
-def medians(runs: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """The median of each figure over the runs that have it; errors of all runs together."""
-    result: dict[str, Any] = {}
-    for name in runs[0]:
-        found = [run[name] for run in runs if run.get(name) is not None]
-        if name in ("lost", "doubled", "reordered", "errors"):
-            result[name] = sum(found[1:], found[0])
-        elif isinstance(found[0], dict):
-            result[name] = medians(found)
-        else:
-            result[name] = round(median(found), 2)
-    return result

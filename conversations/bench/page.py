@@ -70,6 +70,8 @@ class Shown:
     closed_marks: int = 0
     open_marks: int = 0
     seen: int = 0
+    # When the newest frame came.
+    now: int = 0
     # From a token's sending to its first appearance, milliseconds.
     latencies: list[float] = field(default_factory=list)
     # What was not as it must be: a frame that does not continue, a mark out of its order.
@@ -90,11 +92,13 @@ class Shown:
             stream, int(attribute(tags[0], "data-cut")), attribute(tags[0], "data-key"), [], ""
         )
         inner = body[0][body[0].index(">") + 1 :]
+        shown.now = clock()
         shown._replace_body(inner[: inner.rindex("</div>")])
         return shown
 
-    def apply(self, header: dict[str, Any], fragments: str) -> None:
-        """Apply a frame of this stream."""
+    def apply(self, header: dict[str, Any], fragments: str, now: int) -> None:
+        """Apply a frame of this stream that came at `now` (see `texts.clock`)."""
+        self.now = now
         if not header["full"] and header["from"] != self.cut:
             self.errors.append(f"a frame goes on from {header['from']}, the page is at {self.cut}")
         parts = FRAGMENT.split(fragments)
@@ -136,13 +140,12 @@ class Shown:
 
     def _look(self, content: str, first: int) -> int:
         """Read the marks of `content`, which must be the ones from `first` on; their number."""
-        now = clock()
         marks = MARK.findall(content)
         for expected, (number, sent) in enumerate(marks, start=first):
             if int(number) != expected:
                 self.errors.append(f"mark {int(number)} stands where {expected} was expected")
             if int(number) >= self.seen:
-                self.latencies.append(milliseconds_since(int(sent), now))
+                self.latencies.append(milliseconds_since(int(sent), self.now))
                 self.seen = int(number) + 1
         return len(marks)
 

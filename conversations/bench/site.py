@@ -1,121 +1,213 @@
-"""The processes of a benchmark: model server, the real site in a temporary folder, guests."""
+"""The processes of a benchmark: model server, the real site in one of its set-ups, guests."""
 
 from __future__ import annotations
 
 import json
-import os
-import secrets
-import shlex
 import shutil
-import socket
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 from uuid import UUID
 
+from ..lab.services import (
+    ROOT,
+    Postgres,
+    Process,
+    Server,
+    Worker,
+    destroying,
+    manage,
+    postgres,
+    redis,
+    site_env,
+)
 from .provider import MODEL
 
-START_SECONDS = 60
 STOP_SECONDS = 20
 
 
 class BenchmarkFailed(Exception):
-    """A process of the benchmark ended or did not start; the message holds its last words."""
+    """A process of the benchmark ended before its work was done."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """Which processes the site consists of."""
+
+    # "sqlite" or "postgres".
+    database: str = "sqlite"
+    # "daphne" or "uvicorn".
+    server: str = "daphne"
+    webs: int = 1
+    # 0: the web processes run the generators themselves.
+    workers: int = 0
+    # Several processes have it anyway.
+    redis: bool = False
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether processes have to tell each other what they did."""
+        return self.webs + self.workers > 1
+
+
+@dataclass(frozen=True)
+class Running:
+    """A site that serves."""
+
+    urls: list[str]
+    # "web", "worker", "postgres", "redis": those that there are.
+    parts: dict[str, list[Process]]
+    database_url: str
+
+    def pids(self, *parts: str) -> list[int]:
+        return [one.pid for part in parts for one in self.parts.get(part, [])]
+
+    @property
+    def site(self) -> list[int]:
+        """The processes that run this project's code."""
+        return self.pids("web", "worker")
+
+    @property
+    def postgres(self) -> Postgres | None:
+        (server,) = self.parts.get("postgres", [None])
+        assert server is None or isinstance(server, Postgres)
+        return server
+
+    def query(self, sql: str, *parameters: object) -> list[tuple[Any, ...]]:
+        """Rows of the site's database; placeholders are %s."""
+        if self.postgres:
+            import psycopg
+
+            with psycopg.connect(self.database_url, application_name="bench") as connection:
+                return connection.execute(sql, parameters).fetchall()
+        with closing(sqlite3.connect(urlsplit(self.database_url).path)) as file:
+            values = [one.hex if isinstance(one, UUID) else one for one in parameters]
+            return file.execute(sql.replace("%s", "?"), values).fetchall()
+
+    def stored(self, stream: str) -> tuple[str, str]:
+        """The text that the database holds of a stream, and how it says that the stream ended."""
+        chunks = "SELECT text FROM streaming_chunk WHERE stream_id = %s ORDER BY start"
+        end = "SELECT status, end_reason, end_detail FROM streaming_stream WHERE id = %s"
+        (words,) = self.query(end, UUID(stream))
+        text = "".join(piece for (piece,) in self.query(chunks, UUID(stream)))
+        return text, " ".join(filter(None, words))
 
 
 class Site:
-    """A fresh, migrated site; each `serving` starts from the same empty database."""
+    """A migrated site; each `serving` starts from the same empty database."""
 
-    def __init__(self, root: Path, folder: Path, provider_port: int) -> None:
-        self.root, self.folder = root, folder
-        self.database = folder / "db.sqlite3"
+    def __init__(
+        self, setup: Setup, folder: Path, provider_port: int, settings: Mapping[str, str]
+    ) -> None:
+        self.setup, self.folder = setup, folder
         self.template = folder / "empty.sqlite3"
-        self.log = folder / "server.log"
         self.env = {
-            **{name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
-            "ENV_FILE": os.devnull,
-            "DEBUG": "False",
-            "SECRET_KEY": secrets.token_hex(32),
-            "DATABASE_URL": f"sqlite://{self.database}",
-            "STATIC_ROOT": str(folder / "static"),
-            "LOCAL_MODEL": "off",
+            **site_env("", folder / "static"),
             "OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
             "OPENAI_API_KEY": "none",
             "OPENAI_MODELS": MODEL,
             "DEFAULT_MODEL": f"openai:{MODEL}",
             "LOG_LEVEL": "WARNING",
-            "PYTHONUNBUFFERED": "1",
+            **({"STREAMING_RUNNER": "procrastinate"} if setup.workers else {}),
+            **settings,
         }
-
-    def prepare(self) -> None:
-        """Create the empty database and collect the static files."""
-        for arguments in (["migrate"], ["collectstatic", "--noinput"]):
-            command = [sys.executable, "manage.py", *arguments, "--verbosity=0"]
-            done = subprocess.run(
-                command, cwd=self.root, env=self.env, capture_output=True, text=True
-            )
-            if done.returncode:
-                raise BenchmarkFailed(f"manage.py {arguments[0]}: {done.stderr[-2000:]}")
-        # One file: what still stands in the write-ahead log goes into it.
-        connection = sqlite3.connect(self.database)
-        connection.execute("PRAGMA journal_mode=DELETE")
-        connection.close()
-        self.database.rename(self.template)
+        self._postgres: Postgres | None = None
+        self._postgres_template = ""
 
     @contextmanager
-    def serving(self, command: str) -> Iterator[tuple[int, str]]:
-        """Run the server `command` (with {port}) on a fresh database; its pid and address."""
+    def prepared(self) -> Iterator[Site]:
+        """Collect the static files and make the empty database, in a PostgreSQL if one is used."""
+        manage(self.env | {"DATABASE_URL": "sqlite:///:memory:"} | NO_WORKERS, *COLLECT)
+        with ExitStack() as stack:
+            if self.setup.database == "postgres":
+                self._postgres = stack.enter_context(postgres(log_line_prefix="%a|"))
+                url = stack.enter_context(self._postgres.database())
+                self._postgres_template = urlsplit(url).path.lstrip("/")
+            else:
+                url = f"sqlite://{self.template}"
+            manage(self.env | {"DATABASE_URL": url}, "migrate", "--verbosity=0")
+            if self.setup.database == "sqlite":
+                # One file: what still stands in the write-ahead log goes into it.
+                with closing(sqlite3.connect(self.template)) as file:
+                    file.execute("PRAGMA journal_mode=DELETE")
+            yield self
+
+    @contextmanager
+    def serving(self) -> Iterator[Running]:
+        """Start all processes on a fresh database and wait until they answer."""
+        setup = self.setup
+        with ExitStack() as stack:
+            parts: dict[str, list[Process]] = {}
+            url = stack.enter_context(self._database())
+            env = self.env | {"DATABASE_URL": url}
+            if self._postgres:
+                parts["postgres"] = [self._postgres]
+            if setup.is_shared or setup.redis:
+                server = stack.enter_context(redis())
+                parts["redis"] = [server]
+                env |= {"REDIS_URL": server.url}
+            parts["web"] = [
+                Server(
+                    self.folder,
+                    # The name by which PostgreSQL's log tells the processes apart.
+                    env | {"PGAPPNAME": f"web{number}"},
+                    ["--server", setup.server],
+                    name=f"web{number}",
+                )
+                for number in range(setup.webs)
+            ]
+            parts["worker"] = [
+                # Its readiness is a line of its log.
+                Worker(
+                    self.folder,
+                    env | {"PGAPPNAME": f"worker{number}", "LOG_LEVEL": "INFO"},
+                    name=f"worker{number}",
+                )
+                for number in range(setup.workers)
+            ]
+            started = [*parts["web"], *parts["worker"]]
+            for process in started:
+                process.log.unlink(missing_ok=True)
+                stack.enter_context(destroying(process))
+                process.launch()
+            for process in started:
+                process.wait_ready()
+            urls = [one.url for one in parts["web"] if isinstance(one, Server)]
+            yield Running(urls, {name: found for name, found in parts.items() if found}, url)
+
+    @contextmanager
+    def _database(self) -> Iterator[str]:
+        """DATABASE_URL of a copy of the empty database."""
+        if self._postgres:
+            with self._postgres.database(self._postgres_template) as url:
+                yield url
+            return
+        database = self.folder / "db.sqlite3"
         for left_over in self.folder.glob("db.sqlite3*"):
             left_over.unlink()
-        shutil.copy(self.template, self.database)
-        port = free_port()
-        arguments = [
-            sys.executable if part == "python" else part
-            for part in shlex.split(command.format(port=port))
-        ]
-        with self.log.open("wb") as log:
-            process = subprocess.Popen(
-                arguments, cwd=self.root, env=self.env, stdout=log, stderr=log
-            )
-        try:
-            wait_for(lambda: listens(port), process)
-            yield process.pid, f"http://127.0.0.1:{port}"
-        except BenchmarkFailed as error:
-            raise BenchmarkFailed(f"{error}\nThe server's last words:\n{self.words()}") from None
-        finally:
-            end(process)
+        shutil.copy(self.template, database)
+        yield f"sqlite://{database}"
 
-    def words(self) -> str:
-        """The end of the server's log."""
-        return self.log.read_text(errors="replace")[-2000:].strip()
 
-    def stored(self, stream: str) -> tuple[str, str]:
-        """The text that the database holds of a stream, and how it says that the stream ended."""
-        chunks = "SELECT text FROM streaming_chunk WHERE stream_id = ? ORDER BY start"
-        end = "SELECT status, end_reason, end_detail FROM streaming_stream WHERE id = ?"
-        key = [UUID(stream).hex]
-        connection = sqlite3.connect(self.database)
-        try:
-            text = "".join(text for (text,) in connection.execute(chunks, key))
-            return text, " ".join(filter(None, connection.execute(end, key).fetchone()))
-        finally:
-            connection.close()
+NO_WORKERS = {"STREAMING_RUNNER": "embedded"}
+COLLECT = ("collectstatic", "--noinput", "--verbosity=0")
 
 
 @contextmanager
-def provider(root: Path, *, shape: str, tokens: int, rate: float) -> Iterator[int]:
+def provider(*, shape: str, tokens: int, rate: float) -> Iterator[int]:
     """Run the scripted model server in its own process; its port."""
     process = subprocess.Popen(
         [
             *(sys.executable, "-m", "conversations.bench.provider"),
             *("--shape", shape, "--tokens", str(tokens), "--rate", str(rate)),
         ],
-        cwd=root,
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         text=True,
     )
@@ -132,11 +224,12 @@ def provider(root: Path, *, shape: str, tokens: int, rate: float) -> Iterator[in
 class Guests:
     """The guests' process, which waits for the word before they ask."""
 
-    def __init__(self, root: Path, url: str, options: Mapping[str, Any]) -> None:
-        arguments = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    def __init__(self, urls: Sequence[str], options: Mapping[str, Any]) -> None:
+        arguments = [part for url in urls for part in ("--url", url)]
+        arguments += [part for name, value in options.items() for part in (f"--{name}", str(value))]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "conversations.bench.client", "--url", url, *arguments],
-            cwd=root,
+            [sys.executable, "-m", "conversations.bench.client", *arguments],
+            cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -161,28 +254,7 @@ class Guests:
         end(self.process)
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
-
-
-def wait_for(happened: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
-    """Poll until `happened`. Raises BenchmarkFailed when the process ends or takes too long."""
-    deadline = time.monotonic() + START_SECONDS
-    while not happened():
-        if process.poll() is not None or time.monotonic() > deadline:
-            raise BenchmarkFailed("The server did not start.")
-        time.sleep(0.05)
-
-
-def end(process: subprocess.Popen[Any]) -> None:
+def end(process: subprocess.Popen[str]) -> None:
     """Ask the process to stop, and make it when it does not."""
     process.terminate()
     try:

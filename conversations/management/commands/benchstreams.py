@@ -1,31 +1,32 @@
-"""`manage.py benchstreams`: what an answer costs the server, and whether every word arrives."""
+"""`manage.py benchstreams`: what an answer costs the site, and whether every word arrives."""
 
 from __future__ import annotations
 
 import json
-import os
-import tempfile
-from pathlib import Path
+from dataclasses import asdict
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from conversations.bench.measure import Load, measure, medians
-from conversations.bench.site import BenchmarkFailed, Site, provider
+from conversations.bench.matrix import measure_matrix
+from conversations.bench.measure import Load
+from conversations.bench.series import NotPossible, series
+from conversations.bench.site import BenchmarkFailed, Setup
 from conversations.bench.texts import SHAPES
+from conversations.lab.services import Missing
 
-SERVE = "python manage.py serve --port {port}"
+FAILURES = (BenchmarkFailed, Missing, NotPossible, RuntimeError, TimeoutError)
 
 
 class Command(BaseCommand):
     help = (
-        "Measures the real server: a scripted model server in its own process, this site by "
-        "`manage.py serve` in a temporary folder with its own SQLite, and guests in a third "
-        "process who ask by the page's form and read by the page's socket. CPU is user and system "
-        "time of the server's process tree from the first message to the last end; latency is "
-        "from a token's sending to its first appearance in a frame; every token carries a "
-        "numbered mark. Progress goes to standard error."
+        "Measures the real site: a scripted model server in its own process, this site in a "
+        "temporary folder with its own database, and guests in a further process who ask by the "
+        "page's form and read by the page's socket. The site is one process of `manage.py serve` "
+        "on SQLite, or several, with workers, on a private PostgreSQL and Redis. CPU is user and "
+        "system time of each part's process trees from the first message to the last end; "
+        "latency is from a token's sending to its first appearance in a frame; every token "
+        "carries a numbered mark. Progress goes to standard error."
     )
     requires_system_checks = []
 
@@ -34,16 +35,25 @@ class Command(BaseCommand):
         parser.add_argument("--tokens", type=int, default=300, help="Tokens of each answer.")
         parser.add_argument("--rate", type=float, default=50, help="Tokens a second and answer.")
         parser.add_argument("--tabs", type=int, default=1, help="Tabs on each answer.")
+        parser.add_argument(
+            "--followers", type=int, default=0, help="Sockets without a page on the first answer."
+        )
         parser.add_argument("--shape", choices=SHAPES, default="mixed", help="What the text is.")
         parser.add_argument("--runs", type=int, default=3, help="Runs of which medians are told.")
+        parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
+        parser.add_argument("--server", choices=("daphne", "uvicorn"), default="daphne")
+        parser.add_argument("--webs", type=int, default=1, help="Web processes.")
+        parser.add_argument(
+            "--workers", type=int, default=0, help="Workers; 0: the web processes generate."
+        )
+        parser.add_argument("--redis", action="store_true", help="Redis also for a single process.")
         parser.add_argument(
             "--json", dest="one_line", action="store_true", help="Print one line of JSON."
         )
         parser.add_argument(
-            "--server",
-            default=SERVE,
-            metavar="COMMAND",
-            help="How to start the server; {port} is its port (default: %(default)s).",
+            "--matrix",
+            action="store_true",
+            help="Measure the set-ups of docs/performance.md once each; prints its tables.",
         )
 
     def handle(
@@ -53,54 +63,37 @@ class Command(BaseCommand):
         tokens: int,
         rate: float,
         tabs: int,
+        followers: int,
         shape: str,
         runs: int,
-        one_line: bool,
+        database: str,
         server: str,
+        webs: int,
+        workers: int,
+        redis: bool,
+        one_line: bool,
+        matrix: bool,
         **options: Any,
     ) -> None:
-        if min(streams, tokens, tabs, runs) < 1 or rate <= 0:
-            raise CommandError("Streams, tokens, rate, tabs and runs must be positive.")
-        load = Load(streams=streams, tokens=tokens, rate=rate, tabs=tabs, shape=shape)
+        if matrix:
+            self.stdout.write(measure_matrix(say=self.say))
+            return
+        load = Load(streams, tokens, rate, tabs, followers, shape)
+        setup = Setup(database, server, webs, workers, redis)
         try:
-            figures = self.measure(load, runs, server)
-        except BenchmarkFailed as error:
-            raise CommandError(str(error)) from None
-        report = describe(load) | figures | {"load_avg": round(os.getloadavg()[0], 2)}
+            figures = series(setup, load, runs, say=self.say)
+        except FAILURES as error:
+            raise CommandError(told(error)) from None
+        report = asdict(setup) | asdict(load) | figures
         self.stdout.write(as_json(report) if one_line else as_lines(report))
-
-    def measure(self, load: Load, runs: int, server: str) -> dict[str, Any]:
-        """The medians of `runs` runs, each on a fresh server."""
-        root = Path(settings.BASE_DIR)
-        with (
-            tempfile.TemporaryDirectory(prefix="benchstreams-") as folder,
-            provider(root, shape=load.shape, tokens=load.tokens, rate=load.rate) as port,
-        ):
-            site = Site(root, Path(folder), port)
-            self.say("preparing a site in a temporary folder")
-            site.prepare()
-            results = []
-            for number in range(1, runs + 1):
-                self.say(f"run {number} of {runs}")
-                # Memory that is kept shows in any run; one second round is enough.
-                growth = number == 1
-                result = measure(site, root, server, load, growth=growth, say=self.say)
-                self.say(as_json(describe(load) | result))
-                results.append(result)
-            return medians(results)
 
     def say(self, text: str) -> None:
         self.stderr.write(text, lambda line: line)
 
 
-def describe(load: Load) -> dict[str, Any]:
-    return {
-        "streams": load.streams,
-        "tokens": load.tokens,
-        "rate": load.rate,
-        "tabs": load.tabs,
-        "shape": load.shape,
-    }
+def told(error: BaseException) -> str:
+    """The error and, of a process that did not start, its last words."""
+    return "\n".join([str(error), *getattr(error, "__notes__", [])])
 
 
 def as_json(report: dict[str, Any]) -> str:

@@ -4,11 +4,16 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
+import pytest
+
+from conversations.bench.site import Setup, Site
 from tests.services import ROOT
 
 KEYS = {
     "bytes_per_token",
+    "cpu_ms_by_part",
     "cpu_ms_per_1000_tokens",
     "doubled",
     "errors",
@@ -38,8 +43,8 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_two_answers_in_two_tabs_arrive_whole_and_are_told_in_one_line() -> None:
-    done = bench("--streams=2", "--tokens=20", "--tabs=2", "--runs=1", "--json")
+def test_two_answers_in_tabs_and_followers_arrive_whole_and_are_told_in_one_line() -> None:
+    done = bench("--streams=2", "--tokens=20", "--tabs=2", "--followers=3", "--runs=1", "--json")
     assert done.returncode == 0, done.stderr
     (line,) = done.stdout.splitlines()
     report = json.loads(line)
@@ -47,22 +52,47 @@ def test_two_answers_in_two_tabs_arrive_whole_and_are_told_in_one_line() -> None
     assert (report["streams"], report["tokens"], report["tabs"]) == (2, 20, 2)
     assert (report["lost"], report["doubled"], report["reordered"]) == (0, 0, 0)
     assert report["errors"] == []
-    assert report["cpu_ms_per_1000_tokens"] > 0
+    assert report["cpu_ms_per_1000_tokens"] == report["cpu_ms_by_part"]["web"] > 0
     assert report["latency_ms"]["p50"] > 0
     assert report["first_token_ms"]["p99"] > 0
     assert report["rss_mib_idle"] > 0
     assert "run 1 of 1" in done.stderr
 
 
-def test_a_server_that_does_not_start_is_a_sentence() -> None:
-    done = bench("--streams=1", "--runs=1", "--server=python -c 'exit(\"no luck\")'")
+@pytest.mark.usefixtures("postgres", "redis_url")
+def test_two_web_processes_are_told_apart_in_cpu_and_reads() -> None:
+    done = bench(
+        *("--database=postgres", "--webs=2", "--streams=2", "--tokens=20", "--tabs=2"),
+        *("--runs=1", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert (report["lost"], report["doubled"], report["reordered"]) == (0, 0, 0)
+    assert report["errors"] == []
+    assert report["cpu_ms_by_part"].keys() >= {"web", "postgres", "redis"}
+    assert report["reads_per_append"].keys() == {"web0", "web1"}
+    assert min(report["reads_per_append"].values()) > 0
+
+
+def test_a_server_that_does_not_start_is_told_with_its_last_words(tmp_path: Path) -> None:
+    site = Site(Setup(), tmp_path, provider_port=9, settings={})
+    with site.prepared():
+        site.env["SECRET_KEY"] = ""
+        with pytest.raises(TimeoutError, match="ended with exit code 1") as failure, site.serving():
+            pass
+    assert "SECRET_KEY is not set" in "".join(failure.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--streams=0"], "must be positive"),
+        (["--workers=-1"], "cannot be fewer than none"),
+        (["--webs=2"], "--database postgres"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused(arguments: list[str], sentence: str) -> None:
+    done = bench(*arguments)
     assert done.returncode == 1
     assert done.stdout == ""
-    assert "The server did not start." in done.stderr
-    assert "no luck" in done.stderr
-
-
-def test_nothing_to_measure_is_refused() -> None:
-    done = bench("--streams=0")
-    assert done.returncode == 1
-    assert "must be positive" in done.stderr
+    assert sentence in done.stderr

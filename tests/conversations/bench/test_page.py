@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from conversations.bench.client import count_marks
-from conversations.bench.measure import medians, percentiles
+from conversations.bench.measure import percentiles
 from conversations.bench.page import (
     Shown,
     composer_of,
@@ -16,10 +16,12 @@ from conversations.bench.page import (
     plain_text,
     topics_of,
 )
+from conversations.bench.series import medians
 from conversations.bench.texts import (
     CLOCK_PERIOD,
     MARK,
     SHAPES,
+    clock,
     mark,
     milliseconds_since,
     tokens,
@@ -55,7 +57,7 @@ def shown_after(text: str, pieces: int) -> Shown:
 
 
 def apply(shown: Shown, delta: Any, **header: Any) -> None:
-    shown.apply(*parse_frame(stream_frame(STREAM, delta, **header).text(1, 1)))
+    shown.apply(*parse_frame(stream_frame(STREAM, delta, **header).text(1, 1)), clock())
 
 
 def answer(shape: str, count: int) -> str:
@@ -93,7 +95,7 @@ def test_what_a_page_held_already_counts_too() -> None:
 
 def frame(shown: Shown, open_html: str, **header: Any) -> None:
     content = f'<div hx-swap-oob="innerHTML:#stream-{STREAM}-open">{open_html}</div>'
-    shown.apply({"full": False, "from": 0, "cut": 0, "key": "k"} | header, content)
+    shown.apply({"full": False, "from": 0, "cut": 0, "key": "k"} | header, content, clock())
 
 
 def test_a_frame_that_does_not_go_on_from_the_page_is_an_error() -> None:
