@@ -11,7 +11,7 @@ ARGS ?= -n 2
 
 export VENV
 
-.PHONY: run test lint lock lock-check bench benchmatrix try-deploy demo-model
+.PHONY: run test lint lock lock-check bench faultlab benchmatrix try-deploy demo-model
 .DELETE_ON_ERROR:
 
 run: .env staticfiles/staticfiles.json $(STAMPS)/demo-model
@@ -41,6 +41,10 @@ benchmatrix: .env $(STAMPS)/all staticfiles/staticfiles.json
 # What stands in deploy/, as processes of this machine; needs caddy, PostgreSQL and Redis of Debian.
 try-deploy: $(STAMPS)/all
 	$(PY) -m scripts.try_deploy
+
+faultlab: .env $(STAMPS)/all
+	$(PY) manage.py faultlab $(ARGS)
+faultlab: ARGS :=
 
 # --- The virtual environment; each stamp says what was installed last
 

@@ -19,6 +19,7 @@ from .dom import Element, parse
 RETRY_SECONDS = 0.1
 # A form is sent again (with its own key) until it was answered, as a person would.
 PATIENCE_SECONDS = 60.0
+SIGN_IN_PATH = "/accounts/sign-in/guest/"
 AWAY = (aiohttp.ClientError, OSError, TimeoutError)
 
 
@@ -94,6 +95,15 @@ class Person:
         if answer.status != 200:
             raise LookupError(f"GET {path} was answered {answer.status}")
         return parse(answer.text)
+
+    async def sign_in(self) -> None:
+        """Become a guest, by the button."""
+        page = parse((await self.ask_for("/")).text)
+        token = next(e for e in page.elements() if e.get("name") == "csrfmiddlewaretoken")
+        form = {"csrfmiddlewaretoken": token.get("value")}
+        answer = await self.ask_for(SIGN_IN_PATH, form)
+        if answer.status != 200:
+            raise LookupError(f"Signing in was answered {answer.status}")
 
     async def compose(self, content: str, model: str) -> tuple[str, dict[str, str]]:
         """Where the start page's composer is sent, and what: the fields of one filled form."""

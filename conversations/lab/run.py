@@ -24,8 +24,9 @@ ANSWERS = 20
 OBSERVERS = ("tab", "sse", "long-poll")
 # An answer of 300 tokens at 50 a second takes six seconds.
 TOKENS, RATE = 300, 50.0
-# What a short run may still take where the work, not a setting, decides.
-SHORT_LIMIT_SECONDS = 6.0
+# A short run is for machines that are busy with other tests: it holds every character against the
+# oracle, but leaves times, except such as show that nothing goes on at all, to the real run.
+SHORT_LIMIT_SECONDS = 30.0
 
 
 @dataclass
@@ -54,8 +55,8 @@ class Run:
         return seconds / SHORTER if self.short else seconds
 
     def limit(self, seconds: float) -> float:
-        """A limit on something that settings decide."""
-        return max(seconds / SHORTER, SHORT_LIMIT_SECONDS) if self.short else seconds
+        """The longest that something may take."""
+        return SHORT_LIMIT_SECONDS if self.short else seconds
 
     # --- Answers
 

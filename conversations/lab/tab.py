@@ -25,7 +25,8 @@ ACK_BYTES = 32 * 1024
 ACK_SECONDS = 1.0
 SILENCE_SECONDS = 20.0
 NOTICE_SECONDS = 0.15
-BACKOFF_SECONDS, BACKOFF_MOST_SECONDS = 0.25, 10.0
+BACKOFF_SECONDS = 0.25
+PROMPT_SECONDS, PROMPT_ATTEMPTS, LONG_SECONDS = 2.0, 30, 10.0
 LASTING_SECONDS = 5.0
 SOCKET_PATH = "/ws/streaming/"
 
@@ -95,9 +96,10 @@ class Tab:
                 self.sight.lost_at.append(asyncio.get_running_loop().time())
             if asyncio.get_running_loop().time() - began > LASTING_SECONDS:
                 attempts = 0
-            most = min(BACKOFF_MOST_SECONDS, BACKOFF_SECONDS * 2**attempts)
+            most = PROMPT_SECONDS if attempts < PROMPT_ATTEMPTS else LONG_SECONDS
+            backoff = min(most, BACKOFF_SECONDS * 2**attempts)
             attempts += 1
-            await asyncio.sleep(most * self.chance.random())
+            await asyncio.sleep(backoff * self.chance.random())
         await self.close()
 
     def go_offline(self) -> None:

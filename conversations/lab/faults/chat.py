@@ -33,6 +33,8 @@ DELETE_PERSON = (
 async def same_form(run: Run) -> None:
     """One message, one stream, one call of the provider; another text under the key is refused."""
     people = [Person(run.site.webs, first=number) for number in range(ANSWERS)]
+    # Signed in before: a sign-in changes the token of the forms that are open.
+    await asyncio.gather(*(person.sign_in() for person in people))
     forms = [
         await person.compose(f'script {{"tokens": 50, "rate": 100, "name": "f{number}"}}', "")
         for number, person in enumerate(people)

@@ -61,8 +61,9 @@ def carrying_on(run: Run) -> set[str]:
 @fault("F3", "kill -9 of the web server, back after 1 s")
 async def kill_web(run: Run) -> None:
     """Tabs go on by themselves; with workers the text grows meanwhile."""
-    await run.ask()
-    await run.moment()
+    # Long enough to go on after the restart.
+    await run.ask(tokens=750)
+    await run.moment(0.1, 0.3)
     web = run.site.webs[0]
     await run.do(web.kill9)
     await asyncio.sleep(1)
@@ -70,5 +71,5 @@ async def kill_web(run: Run) -> None:
     listening = time.monotonic()
     await run.until_over()
     run.complete = bool(run.site.workers)
-    run.recovered(listening, within=2 if run.site.workers else run.limit(15))
+    run.recovered(listening, within=run.limit(2 if run.site.workers else 15))
     expect_ends(run)

@@ -7,6 +7,10 @@ const ACK_MS = 1000;
 const SILENCE_MS = 20_000; // the server's heartbeat comes every 10 s
 const LASTING_MS = 5000; // a socket that lived so long was no failed attempt
 const SHOW_LOST_MS = 1500;
+// A restarted server is found within two seconds; one that stays away is asked less often.
+const PROMPT_MS = 2000;
+const PROMPT_ATTEMPTS = 30;
+const LONG_MS = 10_000;
 const NOTICE_MS = 150;
 const HEADER = /^<!--(\{.*?\})-->/;
 
@@ -67,7 +71,8 @@ function lost(code) {
   // A server that accepts and then fails at once must not be asked four times a second.
   if (Date.now() - openedAt > LASTING_MS) attempts = 0;
   const patience = code >= 4400 && code < 4500 ? 10_000 : 0;
-  const backoff = Math.min(10_000, 250 * 2 ** attempts);
+  const most = attempts < PROMPT_ATTEMPTS ? PROMPT_MS : LONG_MS;
+  const backoff = Math.min(most, 250 * 2 ** attempts);
   attempts += 1;
   clearTimeout(retryTimer);
   retryTimer = setTimeout(reconnect, patience + backoff * Math.random());
