@@ -128,10 +128,11 @@ class Deployment:
         self.variables |= variables
         self.services = read_compose(DEPLOY / "compose.yaml", self.variables)
         changed = [self.processes[name] for name in ("caddy", "web1", "web2")]
+        # Once: a second signal would not wait for the drain.
         for process in changed:
             process.process.terminate()
         for process in changed:
-            process.stop()
+            process.process.wait(self.services["web1"].stop_seconds)
         for name in ("web1", "web2"):
             self.processes[name].env = self.environment(name)
             self.processes[name].launch()

@@ -14,8 +14,11 @@ import shutil
 import sys
 import tempfile
 import time
-from contextlib import suppress
+from asyncio import Future
+from collections.abc import AsyncIterator, Coroutine, Iterable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any, TypeVar
 
 import aiohttp
 
@@ -31,6 +34,10 @@ from scripts import caddy_checks
 from scripts.deployment import Deployment
 from scripts.visiting import Failed, Visit, expect, say, token
 
+T = TypeVar("T")
+
+# Browsers that send forms all the time: one of them would seldom meet a closing process.
+SENDERS = 4
 # What an operator would write into deploy/.env.
 VARIABLES = {
     "SECRET_KEY": "try-deploy-only-" + "x" * 50,
@@ -91,9 +98,20 @@ async def ask(visiting: Visit, person: Person, store: Store, words: str) -> Watc
     return watched
 
 
-def observe(watched: Watched) -> list[asyncio.Task[None]]:
-    readers = (Tab(watched).run(), read_events(watched), poll(watched))
-    return [asyncio.create_task(reader) for reader in readers]
+def observers(watched: Watched) -> list[Coroutine[Any, Any, None]]:
+    return [Tab(watched).run(), read_events(watched), poll(watched)]
+
+
+@asynccontextmanager
+async def together(coroutines: Iterable[Coroutine[Any, Any, T]]) -> AsyncIterator[Future[list[T]]]:
+    """Run them beside the body; whatever becomes of it, nothing of them stays."""
+    running = asyncio.gather(*coroutines)
+    try:
+        yield running
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
 
 
 async def chat(visiting: Visit, store: Store) -> None:
@@ -102,7 +120,7 @@ async def chat(visiting: Visit, store: Store) -> None:
     await sign_in_as_guest(person)
     watched = await ask(visiting, person, store, "every word is stored before it is shown")
     async with asyncio.timeout(30):
-        await asyncio.gather(*observe(watched))
+        await asyncio.gather(*observers(watched))
     tally = await check([watched], store, complete=True)
     expect(tally.is_clean, tally)
     for sight in watched.sights:
@@ -121,22 +139,23 @@ async def rolling_restart(visiting: Visit, store: Store) -> None:
 
     Every page and form must be answered at the first try.
     """
-    person, other = visiting.person(), visiting.person()
+    person = visiting.person()
     watched = await ask(visiting, person, store, "a long story " * 200)
-    observers = observe(watched)
-    dripping = asyncio.create_task(caddy_checks.drip(visiting))
-    sending = asyncio.create_task(send_all_the_time(other))
-    for name in ("web1", "web2", "worker1", "worker2"):
-        took = await asyncio.to_thread(visiting.deployment.restart, name)
-        say(f"        {name} stopped within {took:.1f} s and is back")
-        expect(state_of(store, watched) == "streaming", "the answer did not go on")
-    sending.cancel()
-    with suppress(asyncio.CancelledError):
-        await sending
-    await stop(person, watched)
-    async with asyncio.timeout(10):
-        await asyncio.gather(*observers)
-        await dripping
+    over = asyncio.Event()
+    senders = [send_until(over, visiting.person()) for _ in range(SENDERS)]
+    async with (
+        together([*observers(watched), caddy_checks.drip(visiting)]) as observing,
+        together(senders) as sending,
+    ):
+        for name in ("web1", "web2", "worker1", "worker2"):
+            took = await asyncio.to_thread(visiting.deployment.restart, name)
+            say(f"        {name} stopped within {took:.1f} s and is back")
+            expect(state_of(store, watched) == "streaming", "the answer did not go on")
+        over.set()
+        say(f"        {sum(await sending)} messages were accepted meanwhile")
+        await stop(person, watched)
+        async with asyncio.timeout(10):
+            await observing
     tally = await check([watched], store, complete=False)
     expect(tally.is_clean, tally)
     expect(state_of(store, watched) == "stopped", store.row(watched.stream))
@@ -149,21 +168,17 @@ def state_of(store: Store, watched: Watched) -> str:
     return row.status if row else "unknown"
 
 
-async def send_all_the_time(person: Person) -> None:
-    """Pages and first messages, one after the other, each answered at the first try."""
+async def send_until(over: asyncio.Event, person: Person) -> int:
+    """Pages and first messages in turn, each answered at the first try; how many messages."""
     sent = 0
-    try:
-        while True:
-            page = await person.once("/")
-            expect(page.status == 200, f"page {sent} was answered {page.status}")
-            action, fields = await person.compose(f"message {sent}", "echo:echo")
-            answer = await person.once(action, fields)
-            expect(answer.status == 200, f"form {sent} was answered {answer.status}")
-            sent += 1
-            await asyncio.sleep(0.1)
-    except asyncio.CancelledError:
-        say(f"        {sent} messages were accepted meanwhile")
-        raise
+    while not over.is_set():
+        page = await person.once("/")
+        expect(page.status == 200, f"page {sent} was answered {page.status}: {page.text[:200]}")
+        action, fields = await person.compose(f"message {sent}", "echo:echo")
+        answer = await person.once(action, fields)
+        expect(answer.status == 200, f"form {sent} was answered {answer.status}: {answer.text[:200]}")
+        sent += 1
+    return sent
 
 
 async def stop(person: Person, watched: Watched) -> None:
