@@ -1,4 +1,4 @@
-# One word each: run, test, lint, lock, lock-check, bench, benchmatrix, try-deploy.
+# One word each: run, test, lint, lock, lock-check, bench, benchmatrix, faultlab, try-deploy.
 
 HOST ?= 127.0.0.1
 PORT ?= 8000

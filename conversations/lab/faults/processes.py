@@ -7,6 +7,7 @@ import time
 
 from ..run import Run
 from ..services import Process
+from ..site import CARRIES_ON
 from . import fault
 
 
@@ -73,3 +74,43 @@ async def kill_web(run: Run) -> None:
     run.complete = bool(run.site.workers)
     run.recovered(listening, within=run.limit(2 if run.site.workers else 15))
     expect_ends(run)
+
+
+@fault("F2", "SIGTERM of a generator")
+async def terminate_generator(run: Run) -> None:
+    """It ends within 35 s with exit code 0; answers end, or go on elsewhere or after its return."""
+    await run.ask(tokens=600)
+    await run.moment(0.1, 0.4)
+    generator = run.chance.choice(run.site.generators)
+    asked = time.monotonic()
+    code = await run.do(generator.stop)
+    run.expect(code == 0, f"the exit code was {code}")
+    run.expect(time.monotonic() - asked <= run.limit(35), "it took too long to end")
+    await start_again(run, generator)
+    await run.until_over()
+    run.complete = False
+    run.recovered(asked, within=run.limit(15))
+    expect_ends(run)
+
+
+@fault("F4", "five rolling restarts of the web processes")
+async def roll(run: Run) -> None:
+    """Every tab is back within 2 s after its server listens, and every answer is whole."""
+    await run.ask(tokens=3_000, models=(CARRIES_ON,))
+    await run.moment(0.02, 0.05)
+    for _ in range(5):
+        for web in run.site.webs:
+            await run.do(web.stop)
+            await start_again(run, web)
+            listening = time.monotonic()
+            await run.until(
+                lambda since=listening: all(  # type: ignore[misc]
+                    sight.grew_after(since) or sight.status
+                    for watched in run.answers
+                    for sight in watched.sights
+                ),
+                "the tabs are back",
+                run.limit(2 if run.site.workers else 15),
+            )
+            run.recovery.append(time.monotonic() - listening)
+    await run.until_over(120)
