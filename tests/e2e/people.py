@@ -20,11 +20,15 @@ class Person:
 
     def __init__(self) -> None:
         self.http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        self._sockets: list[aiohttp.ClientWebSocketResponse] = []
 
     async def __aenter__(self) -> Person:
         return self
 
     async def __aexit__(self, *exc_info: object) -> None:
+        for socket in self._sockets:
+            # Not with the session alone: what is left of them would be complained of later.
+            await socket.close()
         await self.http.close()
 
     async def get(self, url: str) -> str:
@@ -45,7 +49,13 @@ class Person:
 
     async def follow(self, site: str, stream: str) -> Reader:
         """Open a socket and follow a stream from nothing."""
-        socket = await self.http.ws_connect(f"{site}/ws/streaming/", origin=site)
+        socket = await self.http.ws_connect(
+            f"{site}/ws/streaming/",
+            origin=site,
+            # A server that was killed says no goodbye.
+            timeout=aiohttp.ClientWSTimeout(ws_close=1),
+        )
+        self._sockets.append(socket)
         await socket.send_str(json.dumps({"type": "hello", "generation": 1}))
         await socket.send_str(
             json.dumps({"type": "follow", "stream": stream, "cut": -1, "key": ""})
