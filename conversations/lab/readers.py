@@ -12,6 +12,8 @@ from .watched import Sight, Watched
 
 OFFSET_DIGITS = 16
 SILENCE_SECONDS = 30.0
+# The stream is deleted, or with it the person who asks.
+GONE = (401, 404)
 
 
 async def read_events(watched: Watched) -> None:
@@ -20,7 +22,7 @@ async def read_events(watched: Watched) -> None:
     while not sight.status:
         try:
             async with _open(watched, sight, "sse") as response:
-                if response.status == 404:
+                if response.status in GONE:
                     sight.end("gone")
                 elif response.status == 200:
                     _found(sight)
@@ -39,7 +41,7 @@ async def poll(watched: Watched) -> None:
     while not sight.status:
         try:
             async with _open(watched, sight, "long-poll") as response:
-                if response.status == 404:
+                if response.status in GONE:
                     sight.end("gone")
                 elif response.status in (200, 204):
                     _found(sight)

@@ -29,6 +29,8 @@ BACKOFF_SECONDS = 0.25
 PROMPT_SECONDS, PROMPT_ATTEMPTS, LONG_SECONDS = 2.0, 30, 10.0
 LASTING_SECONDS = 5.0
 SOCKET_PATH = "/ws/streaming/"
+# The close code for whoever may not read here any more.
+SIGNED_OUT = 4401
 
 
 @dataclass
@@ -133,6 +135,8 @@ class Tab:
                 message = await socket.receive(timeout=SILENCE_SECONDS)
                 if message.type is not aiohttp.WSMsgType.TEXT:
                     self.closes.append(socket.close_code)
+                    if socket.close_code == SIGNED_OUT:
+                        self.sight.end("gone")
                     return
                 await self._receive(message.data)
 
