@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import urlsplit
 
 from conversations.lab.services import destroying, free_port
 from scripts.visiting import Visit, expect, token
@@ -76,26 +77,49 @@ async def headers(visiting: Visit) -> None:
         "X-Script-Name": "/forged",
         "Forwarded": "for=198.51.100.1",
     }
-    deployment, port = visiting.deployment, free_port()
-    with telling_server() as teller:
-        text = json.dumps(deployment.caddy_config(port))
-        for name in ("web1", "web2"):
-            place = f'"127.0.0.1:{deployment.ports[name]}"'
-            expect(place in text, f"{name} is not before {place}")
-            text = text.replace(place, f'"127.0.0.1:{teller}"')
-        file = deployment.folder / "headers.json"
-        file.write_text(text)
-        caddy = deployment.caddy(file, port)
-        with destroying(caddy):
-            caddy.start()
-            person = visiting.person("127.0.0.9")
-            url = f"{visiting.url.rpartition(':')[0]}:{port}/"
-            async with person.http.get(url, headers=forged) as response:
-                got = {name.lower(): value for name, value in await response.json()}
+    with telling_server() as teller, other_caddy(visiting, teller) as url:
+        person = visiting.person("127.0.0.9")
+        async with person.http.get(url, headers=forged) as response:
+            got = {name.lower(): value for name, value in await response.json()}
     expect(got.pop("x-forwarded-for", "") == "127.0.0.9", got)
     expect(got.pop("x-forwarded-proto", "") == "https", got)
-    expect(got.pop("x-forwarded-host", "") == got.pop("host") == f"localhost:{port}", got)
+    expect(got.pop("x-forwarded-host", "") == got.pop("host") == urlsplit(url).netloc, got)
     expect(not got.keys() & {name.lower() for name in forged}, got)
+
+
+async def errors(visiting: Visit) -> None:
+    """Caddy's own errors, here of processes that are gone, leave a page's form as it is."""
+    with other_caddy(visiting, upstream=free_port()) as url:
+        person = visiting.person()
+
+        async def answered(headers: dict[str, str]) -> bytes:
+            async with person.http.post(f"{url}c/", data={"content": "x"}, headers=headers) as got:
+                expect(got.status in (502, 503), f"answered {got.status}")
+                expect("Retry-After" in got.headers, got.headers)
+                return await got.read()
+
+        plain, htmx = await asyncio.gather(answered({}), answered({"HX-Request": "true"}))
+    expect(b"try again" in plain, f"a person was answered {plain!r}")
+    expect(not htmx, f"a page was answered {htmx!r}")
+
+
+@contextmanager
+def other_caddy(visiting: Visit, upstream: int) -> Iterator[str]:
+    """Another Caddy of the same Caddyfile, before a port in place of the web processes; its URL."""
+    deployment, port = visiting.deployment, free_port()
+    text = json.dumps(deployment.caddy_config(port))
+    for name in ("web1", "web2"):
+        place = f'"127.0.0.1:{deployment.ports[name]}"'
+        expect(place in text, f"{name} is not before {place}")
+        text = text.replace(place, f'"127.0.0.1:{upstream}"')
+    file = deployment.folder / f"caddy-{port}.json"
+    file.write_text(text)
+    caddy = deployment.caddy(file, port)
+    with destroying(caddy):
+        caddy.start()
+        yield f"{visiting.url.rpartition(':')[0]}:{port}/"
+        # Not killed: it shares its certificates, and their locks, with the first one.
+        caddy.stop()
 
 
 class Teller(BaseHTTPRequestHandler):
@@ -165,7 +189,7 @@ async def drip(visiting: Visit) -> None:
     writer.close()
 
 
-def access_log(visiting: Visit) -> None:
+async def access_log(visiting: Visit) -> None:
     deployment = visiting.deployment
     log = deployment.log("caddy").read_text()
     expect("/readyz" in log, "there is no access log")

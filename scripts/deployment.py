@@ -10,6 +10,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
+import ssl
 import subprocess
 import sys
 import time
@@ -60,13 +62,32 @@ class Worker(Process):
         return "Starting worker" in self.output()[self._seen :]
 
 
-class Listening(Process):
-    """Redis or Caddy; up once it listens."""
+class Redis(Process):
+    """Redis; up once it listens."""
 
     port: int
 
     def answers(self) -> bool:
         return listens(self.port)
+
+
+class Caddy(Process):
+    """Caddy; up once it listens and, with TLS, has a certificate to show."""
+
+    port: int
+    has_tls: bool
+
+    def answers(self) -> bool:
+        try:
+            with socket.create_connection(("127.0.0.1", self.port), timeout=5) as connection:
+                if self.has_tls:
+                    # Whether to trust it is the visitors' business.
+                    tls = ssl._create_unverified_context()
+                    tls.wrap_socket(connection, server_hostname="localhost").close()
+        except OSError:
+            return False
+        else:
+            return True
 
 
 @dataclass
@@ -140,6 +161,7 @@ class Deployment:
             self.processes[name].wait_ready()
         config = self.caddy_config(self.ports["caddy"])
         self.caddy_file.write_text(json.dumps(config))
+        self.processes["caddy"].has_tls = self.url.startswith("https:")
         self.processes["caddy"].start()
 
     # --- What containers would bring
@@ -195,7 +217,7 @@ class Deployment:
         port, command = self.ports["redis"], self.services["redis"].command
         own = ["--bind", "127.0.0.1", "--port", str(port), "--dir", str(self.folder)]
         program = find_program(command[0], "redis-server")
-        redis = Listening([program, *command[1:], *own], log=self.log("redis"))
+        redis = Redis([program, *command[1:], *own], log=self.log("redis"))
         redis.port = port
         self._start(stack, "redis", redis)
 
@@ -231,17 +253,17 @@ class Deployment:
     def caddy_file(self) -> Path:
         return self.folder / "caddy.json"
 
-    def caddy(self, config: Path, port: int) -> Listening:
+    def caddy(self, config: Path, port: int) -> Caddy:
         """Caddy with a finished configuration; its files stay in this deployment's folder."""
         program, run, *_ = self.services["caddy"].command
         assert (program, run) == ("caddy", "run")
         folders = {f"XDG_{kind}_HOME": str(self.folder / "caddy") for kind in ("DATA", "CONFIG")}
-        caddy = Listening(
+        caddy = Caddy(
             [find_program(program, "caddy"), run, "--config", config],
             log=self.log(config.stem),
             env=self.environment("caddy") | folders,
         )
-        caddy.port = port
+        caddy.port, caddy.has_tls = port, self.url.startswith("https:")
         return caddy
 
     def caddy_config(self, port: int) -> dict[str, Any]:

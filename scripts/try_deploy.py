@@ -26,7 +26,7 @@ from conversations.bench.page import attribute, tags_with
 from conversations.lab.checker import check
 from conversations.lab.people import Person
 from conversations.lab.readers import poll, read_events
-from conversations.lab.services import Missing, wait_until
+from conversations.lab.services import Missing
 from conversations.lab.store import Store
 from conversations.lab.tab import Tab
 from conversations.lab.watched import Watched
@@ -54,28 +54,23 @@ async def visit(deployment: Deployment) -> int:
     """All checks; how many failed."""
     visiting = Visit(deployment)
     store = Store(deployment.database_url)
+    check = visiting.check
     try:
-        async with visiting.checking("TLS: a guest signs in, asks and reads to the end"):
-            await chat(visiting, store)
-        async with visiting.checking("forms and sockets of other origins are refused"):
-            await foreign_origins(visiting)
-        async with visiting.checking("hashed files come compressed and for ever"):
-            await caddy_checks.static_files(visiting)
-        async with visiting.checking("/healthz and /readyz are not public"):
-            await caddy_checks.hidden(visiting)
-        async with visiting.checking("a body above the limit is refused by Caddy (413)"):
-            await caddy_checks.body_limit(visiting)
-        async with visiting.checking("a client's claims about itself do not get through"):
-            await caddy_checks.headers(visiting)
-        async with visiting.checking("a forged X-Forwarded-For does not escape the throttle"):
-            await caddy_checks.throttle(visiting)
-        async with visiting.checking("a rolling restart in mid-answer, forms sent all the time"):
-            await rolling_restart(visiting, store)
-        async with visiting.checking("the access log holds no query and no header"):
-            caddy_checks.access_log(visiting)
+        await check("TLS: a guest signs in, asks and reads to the end", chat(visiting, store))
+        await check("other origins' forms and sockets are refused", foreign_origins(visiting))
+        await check("hashed files come compressed, for ever", caddy_checks.static_files(visiting))
+        await check("/healthz and /readyz are not public", caddy_checks.hidden(visiting))
+        await check("a body above the limit is refused by Caddy", caddy_checks.body_limit(visiting))
+        await check("what a client says of itself is dropped", caddy_checks.headers(visiting))
+        await check("X-Forwarded-For does not escape the throttle", caddy_checks.throttle(visiting))
+        await asyncio.gather(
+            check("a rolling restart, forms sent all the time", rolling_restart(visiting, store)),
+            check("a header that comes drop by drop is cut off", caddy_checks.drip(visiting)),
+            check("Caddy's errors leave a page's form alone", caddy_checks.errors(visiting)),
+        )
+        await check("the log holds no query and no header", caddy_checks.access_log(visiting))
         deployment.change(SITE_ADDRESS="http://localhost", HTTPS="False")
-        async with visiting.checking("plain HTTP on a port: the same chat"):
-            await chat(visiting, store)
+        await check("plain HTTP on a port: the same chat", chat(visiting, store))
     finally:
         await visiting.close()
         store.close()
@@ -144,7 +139,7 @@ async def rolling_restart(visiting: Visit, store: Store) -> None:
     over = asyncio.Event()
     senders = [send_until(over, visiting.person()) for _ in range(SENDERS)]
     async with (
-        together([*observers(watched), caddy_checks.drip(visiting)]) as observing,
+        together(observers(watched)) as observing,
         together(senders) as sending,
     ):
         for pair in (("web1", "worker1"), ("web2", "worker2")):
@@ -216,7 +211,6 @@ def main() -> int:
     try:
         with Deployment(folder, dict(VARIABLES)).running() as deployment:
             say(f"ok      all services are up ({time.monotonic() - began:.1f} s)")
-            wait_until(deployment.authority.exists, "Caddy has made its authority")
             failures = asyncio.run(visit(deployment))
             if failures:
                 for name, process in deployment.processes.items():

@@ -6,8 +6,7 @@ import socket
 import ssl
 import sys
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 from conversations.bench.page import attribute, tags_with
@@ -58,12 +57,11 @@ class Visit:
         self.people.append(person)
         return person
 
-    @asynccontextmanager
-    async def checking(self, what: str) -> AsyncIterator[None]:
-        """Report whether the body fails."""
+    async def check(self, what: str, checking: Awaitable[None]) -> None:
+        """Report whether it fails."""
         began = time.monotonic()
         try:
-            yield
+            await checking
         except Exception as error:
             self.failures += 1
             say(f"FAILED  {what}: {type(error).__name__}: {error}")

@@ -100,6 +100,7 @@ def test_systemd_reads_the_units(tmp_path: Path) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.services
 def test_the_chat_works_through_what_is_deployed() -> None:
     try:
