@@ -48,7 +48,8 @@ DEFAULTS: dict[str, Any] = {
     "HEARTBEAT_SECONDS": 10.0,
     "ACCESS_SECONDS": 60.0,
     "UNACKED_BYTES": 65_536,
-    "UNACKED_SECONDS": 60.0,
+    # With a heartbeat's time on top it is the minute after which a dead page costs nothing.
+    "UNACKED_SECONDS": 45.0,
     "MAX_FOLLOWS": 100,
     "MAX_SOCKETS_PER_USER": 50,
 }

@@ -62,8 +62,8 @@ class PageFollower:
         self.key = key
         self.in_step = False
 
-    def has_room(self, size: int) -> bool:
-        return self.socket.has_room(size)
+    def room(self) -> int:
+        return self.socket.room()
 
     def push(self, frame: Frame) -> None:
         self.socket.push(frame)
@@ -251,9 +251,9 @@ class StreamConsumer(AsyncConsumer):
         """Something of this page's is gone, maybe its user: look now and not in a minute."""
         self._asked.set()
 
-    def has_room(self, size: int) -> bool:
-        """Whether a frame of `size` may go now: always when the page has acknowledged all."""
-        return not self._unacked or self._unacked_bytes + size <= conf.UNACKED_BYTES
+    def room(self) -> int:
+        """How many bytes may go before the page acknowledges some."""
+        return conf.UNACKED_BYTES - self._unacked_bytes
 
     def push(self, frame: Frame) -> None:
         """Give a frame to the browser; the order of calls is the order on the wire."""
@@ -261,8 +261,8 @@ class StreamConsumer(AsyncConsumer):
         text = frame.text(self.generation, self._number)
         if not self._unacked:
             self._acked_at = self.hub.time()
-        self._unacked.append((self._number, len(text)))
-        self._unacked_bytes += len(text)
+        self._unacked.append((self._number, frame.size))
+        self._unacked_bytes += frame.size
         self._outbox.append(text)
         self._wake.set()
 

@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from .models import Stream
-from .rendering import Delta
+from .rendering import Delta, wire_size
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +18,9 @@ class Frame:
     header: str
     html: str
     # Of its stream: no frame follows it.
-    is_last: bool = False
+    is_last: bool
+    # Bytes on the wire, but for the numbers that each socket adds.
+    size: int
 
     def text(self, generation: int, number: int) -> str:
         return f'<!--{{"g":{generation},"n":{number},{self.header}}}-->{self.html}'
@@ -30,7 +32,8 @@ LAST = ("end", "gone")
 def frame(kind: str, html: str = "", **header: Any) -> Frame:
     """A frame of kind `t`; header values are numbers, booleans, ids and hashes, never text."""
     encoded = json.dumps({"t": kind, **header}, separators=(",", ":"))[1:-1]
-    return Frame(encoded, html, is_last=kind in LAST)
+    size = len(encoded) + wire_size(html)
+    return Frame(encoded, html, is_last=kind in LAST, size=size)
 
 
 def stream_frame(

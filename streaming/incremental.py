@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from html import escape
+from itertools import islice
 from typing import Protocol
 
-from .rendering import Delta
+from .rendering import Delta, merged
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +203,14 @@ class IncrementalDocument:
             self._revised = True
         return self._delta(known, before)
 
-    def since(self, cut: int, key: str) -> Delta:
-        """What a page needs whose closed blocks end at `cut`: full when it cannot be told."""
-        if key != self.key or not self._is_boundary(cut):
-            return Delta(full=True, closed=self.closed_html, open=self.open_html)
-        return Delta(full=False, closed=self._closed_after(cut), open=self.open_html)
+    def since(self, cut: int, key: str, at_most: int | None = None) -> Delta:
+        """What a page needs whose closed blocks end at `cut`: full when it cannot be told.
+
+        With `at_most` only so many bytes of it, by whole blocks; see `Delta.stop`.
+        """
+        full = key != self.key or not self._is_boundary(cut)
+        pieces = self._closed_after(0 if full else cut)
+        return merged(self, full=full, pieces=pieces, at_most=at_most)
 
     def _is_boundary(self, cut: int) -> bool:
         if cut == self.cut:
@@ -214,17 +218,17 @@ class IncrementalDocument:
         index = bisect_left(self._boundaries, cut)
         return index < len(self._boundaries) and self._boundaries[index] == cut
 
-    def _closed_after(self, cut: int) -> str:
+    def _closed_after(self, cut: int) -> Iterator[tuple[int, str]]:
+        """(offset of the end, HTML) of the closed pieces behind `cut`."""
         if cut == self.cut:
-            return ""
+            return
         index = bisect_right(self._pieces, cut, key=lambda piece: piece.start) - 1
-        piece = self._pieces[index]
-        html = [later.html for later in self._pieces[index + 1 :]]
-        if cut == piece.start:
-            return piece.html + "".join(html)
-        # The page was cut by other frames, inside what was one piece here.
-        rest = self._markup.render(piece.text[cut - piece.start :], self._definitions)
-        return rest + "".join(html)
+        for piece in islice(self._pieces, index, None):
+            html = piece.html
+            if cut > piece.start:
+                # The page was cut by other frames, inside what was one piece here.
+                html = self._markup.render(piece.text[cut - piece.start :], self._definitions)
+            yield piece.start + len(piece.text), html
 
     def _delta(self, known: int, before: str | None) -> Delta:
         """The change since there were `known` pieces and the open HTML was `before`."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
+from collections.abc import Iterable
 from dataclasses import dataclass
 from html import escape
+from itertools import chain, islice
 from typing import Protocol
 
 
@@ -38,6 +40,34 @@ class Delta:
     open: str | None
     # HTML to append inside the open block's only <code> element (an open fence's new lines).
     code: str = ""
+    # Offset where the page then stands, if not at the document's end: it has to ask on.
+    stop: int | None = None
+
+
+def wire_size(text: str) -> int:
+    """Bytes of `text` in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def merged(
+    document: LiveDocument, *, full: bool, pieces: Iterable[tuple[int, str]], at_most: int | None
+) -> Delta:
+    """Closed pieces (offset of the end, HTML) and the open block, as far as `at_most` bytes go.
+
+    The first of them goes whatever its size: nothing smaller than a block can be put in a page.
+    """
+    taken: list[str] = []
+    size, stop = 0, None
+    for end, html in pieces:
+        size += wire_size(html)
+        if at_most is not None and taken and size > at_most:
+            return Delta(full, "".join(taken), open="", stop=stop)
+        taken.append(html)
+        stop = end
+    open_html = document.open_html
+    if at_most is not None and taken and open_html and size + wire_size(open_html) > at_most:
+        return Delta(full, "".join(taken), open="", stop=stop)
+    return Delta(full, "".join(taken), open=open_html)
 
 
 class LiveDocument(Protocol):
@@ -81,8 +111,11 @@ class LiveDocument(Protocol):
         """Close the document; full when the pieces differ from the one-shot HTML."""
         ...
 
-    def since(self, cut: int, key: str) -> Delta:
-        """What a page needs whose closed blocks end at `cut`: full when it cannot be told."""
+    def since(self, cut: int, key: str, at_most: int | None = None) -> Delta:
+        """What a page needs whose closed blocks end at `cut`: full when it cannot be told.
+
+        With `at_most` only so many bytes of it, by whole blocks; see `Delta.stop`.
+        """
         ...
 
 
@@ -159,12 +192,14 @@ class PlainTextDocument:
         self.cut = self.end
         return Delta(full=False, closed=self._pieces[-1], open="")
 
-    def since(self, cut: int, key: str) -> Delta:
+    def since(self, cut: int, key: str, at_most: int | None = None) -> Delta:
         index = bisect_left(self._starts, cut)
         known = cut == self.cut or self._starts[index : index + 1] == [cut]
         full = key != self.key or not known
-        closed = self._pieces if full else self._pieces[index:]
-        return Delta(full=full, closed="".join(closed), open=self.open_html)
+        first = 0 if full else index
+        ends = chain(islice(self._starts, first + 1, None), [self.cut])
+        pieces = zip(ends, islice(self._pieces, first, None), strict=False)
+        return merged(self, full=full, pieces=pieces, at_most=at_most)
 
     @staticmethod
     def _html(text: str) -> str:

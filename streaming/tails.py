@@ -22,7 +22,7 @@ from .frames import Frame, stream_frame
 from .generators import get_generator
 from .models import EndReason, Stream
 from .reader import text_from
-from .rendering import Delta, LiveDocument
+from .rendering import Delta, LiveDocument, wire_size
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 SMALL_BLOCK_CHARS = 4_096
 # Above this size it is rendered in a thread, so that other streams do not wait.
 LARGE_BLOCK_CHARS = 16_384
+# What a frame has around the HTML of its blocks.
+AROUND_BYTES = 640
 # A database that does not answer is asked again after so long.
 RETRY_SECONDS = 1.0
 
@@ -46,8 +48,8 @@ class Follower(Protocol):
     key: str
     in_step: bool
 
-    def has_room(self, size: int) -> bool:
-        """Whether the page's socket may be given a frame of `size` characters now."""
+    def room(self) -> int:
+        """How many bytes the page's socket may be given now; less than 1: none."""
         ...
 
     def push(self, frame: Frame) -> None:
@@ -99,53 +101,64 @@ class Tail:
             self._hub.drop(self)
 
     def catch_up(self, follower: Follower) -> None:
-        """Bring a page in step by one merged frame, if its socket has room."""
+        """Bring a page in step, as far as its socket has room: more comes with its next ack."""
         document = self._document
         if document is None or self._loading or self._at_work.locked() or follower.in_step:
             return
         if self._final is not None and not self.is_ended:
             return
-        delta = document.since(follower.cut, follower.key)
+        room = follower.room()
+        if room <= AROUND_BYTES or (_is_small(room) and document.open_size > room):
+            # The last piece would not fit, and to find out costs its size at each tick.
+            return
+        around = AROUND_BYTES + wire_size(self._foot)
+        delta = document.since(follower.cut, follower.key, max(1, room - around))
         frame = self._frame(delta, max(0, follower.cut))
-        if follower.has_room(len(frame.html)):
-            self._hand_over(follower, frame)
+        if frame.size <= room or not _is_small(room):
+            self._hand_over(follower, frame, delta.stop)
 
-    def _hand_over(self, follower: Follower, frame: Frame) -> None:
+    def _hand_over(self, follower: Follower, frame: Frame, stop: int | None = None) -> None:
+        """Push the frame to a page that then stands at `stop` or, with None, in step."""
         assert self._document is not None
-        follower.cut, follower.key = self._document.cut, self._document.key
-        follower.in_step = True
+        follower.cut = self._document.cut if stop is None else stop
+        follower.key = self._document.key
+        follower.in_step = stop is None
         follower.push(frame)
 
     def _frame(self, delta: Delta, start: int) -> Frame:
         document = self._document
         assert document is not None
+        is_part = delta.stop is not None
         return stream_frame(
             self.stream_id,
             delta,
             start=start,
-            cut=document.cut,
-            end=document.end,
+            cut=document.cut if delta.stop is None else delta.stop,
+            end=document.end if delta.stop is None else delta.stop,
             key=document.key,
-            ended=self._final if self.is_ended else None,
-            foot=self._foot,
+            ended=self._final if self.is_ended and not is_part else None,
+            foot="" if is_part else self._foot,
         )
 
     def _tell(self, delta: Delta, start: int) -> None:
         """The document moved on from `start`: one frame for all who are in step."""
         assert self._document is not None
         frame = self._frame(delta, start)
-        size = len(frame.html)
         # Trailing white space, for example: it comes with what makes it show.
-        shows_nothing = not size and start == self._document.cut and not self.is_ended
+        shows_nothing = not frame.html and start == self._document.cut and not self.is_ended
         for follower in list(self.followers):
             if not follower.in_step:
                 self.catch_up(follower)
-            elif shows_nothing:
                 continue
-            elif follower.has_room(size):
+            if shows_nothing:
+                continue
+            room = follower.room()
+            # What has no closed blocks cannot be divided, and is larger when it is merged.
+            if frame.size <= room or not (delta.closed or _is_small(room)):
                 self._hand_over(follower, frame)
             else:
                 follower.in_step = False
+                self.catch_up(follower)
 
     # --- Text
 
@@ -289,6 +302,11 @@ class Tail:
         self._foot = foot
         self.is_ended = True
         self._tell(delta, start)
+
+
+def _is_small(room: int) -> bool:
+    """Whether a frame that cannot be divided (one large block) must wait for acknowledgements."""
+    return room < conf.UNACKED_BYTES // 2
 
 
 def _close(document: LiveDocument, rest: str) -> Delta:

@@ -157,3 +157,11 @@ def test_a_page_drawn_at_any_moment_is_brought_into_step(text: str, seed: int) -
             assert not delta.full or "]:" in so_far
             page.apply(delta)
             assert page.html == document.closed_html + document.open_html
+            # By parts it comes to the same, and stands at a block's end after each.
+            page.closed, page.open = closed, ""
+            while (delta := document.since(cut, key, at_most=100)).stop is not None:
+                page.apply(delta)
+                assert page.open == ""
+                cut, key = delta.stop, document.key
+            page.apply(delta)
+            assert page.html == document.closed_html + document.open_html

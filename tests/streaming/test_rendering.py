@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streaming.incremental import Block, IncrementalDocument, Verbatim
-from streaming.rendering import Delta, LiveDocument, PlainText
+from streaming.rendering import Delta, LiveDocument, PlainText, wire_size
 
 texts = st.text(st.sampled_from('ab <&"\n\u2028🙂'), max_size=60)
 long_texts = st.builds(lambda text, times: text * times, texts, st.sampled_from([1, 50, 100]))
@@ -74,6 +74,20 @@ def test_a_plain_page_drawn_elsewhere_goes_on_from_its_cut(text: str, seed: int)
         assert not delta.full
         page.apply(delta)
         assert page.html == document.closed_html + document.open_html
+
+
+@given(long_texts, st.integers(1, 2_500))
+def test_a_plain_page_is_brought_in_step_by_parts(text: str, at_most: int) -> None:
+    document = PlainText().live(text)
+    page = Page(PlainText().live())
+    cut, largest = -1, max([1, *map(wire_size, document._pieces)])
+    while (delta := document.since(cut, document.key, at_most)).stop is not None:
+        assert wire_size(delta.closed) <= max(at_most, largest)
+        page.apply(delta)
+        assert delta.stop > cut
+        cut = delta.stop
+    page.apply(delta)
+    assert page.html == document.closed_html + document.open_html
 
 
 @pytest.mark.parametrize("cut", [-1, 1, 7, 1000])
