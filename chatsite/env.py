@@ -12,6 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 # A connection for each thread that may want one. The pool's attempts to connect double their
 # distance for as long as `reconnect_timeout`: short, so that a database that is back is found soon.
+# DATABASE_POOL_SIZE says another number: more threads then wait for each other, briefly.
 POSTGRESQL_POOL = {"min_size": 2, "max_size": 16, "timeout": 3.0, "reconnect_timeout": 2.0}
 
 
@@ -76,6 +77,18 @@ def env_like(name: str, default: Any) -> Any:
     return envstr(name, default)
 
 
+def postgresql_pool() -> dict[str, Any]:
+    """The pool of one process; DATABASE_POOL_SIZE and DATABASE_POOL_SECONDS may change it."""
+    size = envint("DATABASE_POOL_SIZE", int(POSTGRESQL_POOL["max_size"]))
+    if size < 1:
+        raise ImproperlyConfigured(f"DATABASE_POOL_SIZE={size}: at least 1 is needed.")
+    return POSTGRESQL_POOL | {
+        "min_size": min(int(POSTGRESQL_POOL["min_size"]), size),
+        "max_size": size,
+        "timeout": envint("DATABASE_POOL_SECONDS", int(POSTGRESQL_POOL["timeout"])),
+    }
+
+
 def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:
     """Django's settings for `url` (postgres://… or sqlite:///path); SQLite at the path when empty.
 
@@ -107,7 +120,7 @@ def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:
             "CONN_MAX_AGE": 0,
             # One more round trip, and nobody is given a connection that a restart has cut.
             "CONN_HEALTH_CHECKS": True,
-            "OPTIONS": {"pool": dict(POSTGRESQL_POOL), **dict(parse_qsl(parts.query))},
+            "OPTIONS": {"pool": postgresql_pool(), **dict(parse_qsl(parts.query))},
         }
     raise ImproperlyConfigured(
         f"DATABASE_URL has the scheme {parts.scheme!r}; allowed are postgres:// and sqlite:///."

@@ -28,6 +28,8 @@ MAX_MESSAGE_BYTES = 1_048_576
 # A closed socket whose page reads nothing is dropped after so long, with what is unsent.
 CLOSE_SECONDS = 5.0
 LAST_TURNS_SECONDS = 0.05
+BACKLOG = 2_048
+HANDSHAKE_SECONDS = 20
 
 
 def serve_daphne(host: str, port: int, started: Started) -> None:
@@ -88,7 +90,13 @@ def serve_daphne(host: str, port: int, started: Started) -> None:
 
     server = ChatServer(
         application,
-        endpoints=build_endpoint_description_strings(host=host, port=port),
+        endpoints=[
+            f"{endpoint}:backlog={BACKLOG}"
+            for endpoint in build_endpoint_description_strings(host=host, port=port)
+        ],
+        # All pages come back at once after a restart: who waits in line is not hung up on.
+        websocket_handshake_timeout=HANDSHAKE_SECONDS,
+        websocket_connect_timeout=HANDSHAKE_SECONDS,
         signal_handlers=False,
         # Daphne would close a socket after a day with 1000, which htmx takes for a farewell.
         websocket_timeout=-1,
@@ -177,6 +185,7 @@ def serve_uvicorn(host: str, port: int, started: Started) -> None:
         loop="auto" if settings.UVLOOP else "asyncio",
         http="h11",
         h11_max_incomplete_event_size=MAX_HEADER_BYTES,
+        backlog=BACKLOG,
         ws=ChatSocket,
         ws_max_size=MAX_MESSAGE_BYTES,
         # Costs more CPU than all the rest of a frame's way; the proxy may compress pages.

@@ -261,6 +261,8 @@ LOGGING = {
     "loggers": {
         "daphne": {"level": "WARNING"},
         "django.channels.server": {"level": "WARNING"},
+        # A line for each socket otherwise.
+        "uvicorn": {"level": "WARNING"},
         # Of procrastinate's lines for each job, the one that names its stream.
         "procrastinate": {"level": "WARNING"},
         "procrastinate.worker.worker": {"level": "INFO"},

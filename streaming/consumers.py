@@ -11,7 +11,7 @@ import contextvars
 import json
 import logging
 import math
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
 from typing import Any, NoReturn
 from uuid import UUID
@@ -50,6 +50,8 @@ BAD_MESSAGE_ERRORS = (
 )
 
 _sockets: set[StreamConsumer] = set()
+# How many of them each user has.
+_sockets_of: Counter[object] = Counter()
 
 
 class PageFollower:
@@ -121,6 +123,7 @@ class StreamConsumer(AsyncConsumer):
         if not self._has_place():
             await self._refuse(TOO_MANY)
         _sockets.add(self)
+        _sockets_of[self.user.pk] += 1
         await self.send({"type": "websocket.accept"})
         for coroutine in (self._send_outbox(), self._keep()):
             self._tasks.append(
@@ -134,14 +137,17 @@ class StreamConsumer(AsyncConsumer):
     def _has_place(self) -> bool:
         if not self.user.is_authenticated:
             return True
-        own = sum(1 for socket in _sockets if socket.user.pk == self.user.pk)
-        return own < conf.MAX_SOCKETS_PER_USER
+        return _sockets_of[self.user.pk] < conf.MAX_SOCKETS_PER_USER
 
     async def websocket_disconnect(self, message: dict[str, Any]) -> None:
         raise StopConsumer
 
     def _clean_up(self) -> None:
-        _sockets.discard(self)
+        if self in _sockets:
+            _sockets.remove(self)
+            _sockets_of[self.user.pk] -= 1
+            if not _sockets_of[self.user.pk]:
+                del _sockets_of[self.user.pk]
         for task in getattr(self, "_tasks", []):
             task.cancel()
         for follower in list(getattr(self, "followers", {}).values()):
