@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from django.db import InterfaceError, OperationalError
@@ -9,11 +10,23 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 
 RETRY_AFTER_SECONDS = 5
+AWAY = (OperationalError, InterfaceError)
+
+
+class OneLineWhileAway(logging.Filter):
+    """Keeps the stack trace of a database that is away out of the log: each request has one."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, AWAY):
+            record.exc_info = None
+            record.msg, record.args = f"{record.getMessage()} ({type(error).__name__})", ()
+        return True
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Django's `handler500`, called while the exception is being handled. No query."""
-    if isinstance(sys.exception(), (OperationalError, InterfaceError)):
+    if isinstance(sys.exception(), AWAY):
         # A part of a page stays as it is; the page's script says why.
         return HttpResponse(
             "" if "HX-Request" in request.headers else render_to_string("503.html"),

@@ -256,10 +256,12 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {"plain": {"format": "%(asctime)s %(levelname)s %(name)s: %(message)s"}},
+    "filters": {"one_line_while_away": {"()": "chatsite.errors.OneLineWhileAway"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "plain"}},
     "root": {"handlers": ["console"], "level": envstr("LOG_LEVEL", "INFO")},
     "loggers": {
         "daphne": {"level": "WARNING"},
+        "django.request": {"filters": ["one_line_while_away"]},
         "django.channels.server": {"level": "WARNING"},
         # A line for each socket otherwise.
         "uvicorn": {"level": "WARNING"},
