@@ -195,7 +195,7 @@ class Hub:
     async def _poll_streams(self) -> None:
         """One query over what is followed here and written elsewhere."""
         known = {
-            stream_id: tail.length
+            stream_id
             for stream_id, tail in self.tails.items()
             if not tail.is_ended and not self.writes_here(stream_id)
         }
@@ -207,10 +207,12 @@ class Hub:
         if not known and not waiting:
             return
         rows = await run_read(_positions, [*known, *waiting])
-        for stream_id, told in known.items():
+        for stream_id in known:
             # A deleted stream is in no answer: its readers find out by looking.
             length, status = rows.get(stream_id, (0, None))
-            if length > told or status not in OPEN_STATUSES:
+            # What a doorbell has brought while the database was asked is not read again.
+            tail = self.tails.get(stream_id)
+            if tail is None or length > tail.length or status not in OPEN_STATUSES:
                 self.hint(stream_id)
         for stream_id in waiting:
             if stream_id not in self._polled or self._polled[stream_id] != rows.get(stream_id):

@@ -163,12 +163,7 @@ class Site:
                 for number in range(setup.webs)
             ]
             parts["worker"] = [
-                # Its readiness is a line of its log.
-                Worker(
-                    self.folder,
-                    env | {"PGAPPNAME": f"worker{number}", "LOG_LEVEL": "INFO"},
-                    name=f"worker{number}",
-                )
+                Worker(self.folder, env | {"PGAPPNAME": f"worker{number}"}, name=f"worker{number}")
                 for number in range(setup.workers)
             ]
             started = [*parts["web"], *parts["worker"]]
