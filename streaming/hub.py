@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -78,7 +78,7 @@ class Hub:
             if tail is not None:
                 tail.end(stream)
             self._wake(stream.pk)
-            self.doorbell.hinted(stream.pk)
+            self.doorbell.hinted(stream.pk, stream.topics)
 
     def extend(self, stream_id: UUID, start: int, text: str) -> None:
         """Committed text of a stream, from this process or another."""
@@ -95,17 +95,23 @@ class Hub:
             tail.look()
         self._wake(stream_id)
 
-    def hint_from_outside(self, stream_id: UUID) -> None:
-        """Another process, or a request of this one, ended or changed the stream."""
+    def hint_from_outside(self, stream_id: UUID, topics: Mapping[str, int]) -> None:
+        """Another process, or a request of this one, ended or changed the stream.
+
+        An end brings the `topics` whose new version a page has once it shows the end.
+        """
         self.on_outside_hint(stream_id)
+        tail = self.tails.get(stream_id)
+        if tail is not None:
+            tail.topics = topics
         self.hint(stream_id)
 
     def hint_threadsafe(self, stream_id: UUID) -> None:
         self._loop.call_soon_threadsafe(self._hint_all, stream_id)
 
     def _hint_all(self, stream_id: UUID) -> None:
-        self.hint_from_outside(stream_id)
-        self.doorbell.hinted(stream_id)
+        self.hint_from_outside(stream_id, {})
+        self.doorbell.hinted(stream_id, {})
 
     def touched(self, topic: str, version: int) -> None:
         """A topic reached `version`; watchers that know an older one are told."""

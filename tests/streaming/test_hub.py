@@ -97,14 +97,14 @@ async def test_a_doorbell_of_another_release_is_passed_over(hub: Hub) -> None:
     hub.doorbell._hear({"origin": "another", "rings": 3})
     watcher = Watcher()
     hub.watch("tests:1", 1, watcher)
-    message = {"origin": "another", "appends": [], "hints": [], "topics": {"tests:1": 2}}
+    message = {"origin": "another", "appends": [], "hints": {}, "topics": {"tests:1": 2}}
     hub.doorbell._hear(message)
     await asyncio.sleep(0)
     assert watcher.told == [("tests:1", 2)]
 
 
 def rung(*appends: Append) -> dict[str, Any]:
-    return _message("another", appends, set(), {})
+    return _message("another", appends, {}, {})
 
 
 async def test_a_doorbell_brings_as_much_text_as_fits_and_positions_of_the_rest(hub: Hub) -> None:
@@ -145,16 +145,16 @@ async def test_what_was_rung_has_left_when_the_doorbell_is_settled() -> None:
     try:
         hub = Hub(asyncio.get_running_loop())
         ended, late = uuid.uuid4(), uuid.uuid4()
-        hub.doorbell.hinted(ended)
+        hub.doorbell.hinted(ended, {})
         await asyncio.sleep(0.01)
         # While the first is on its way.
-        hub.doorbell.hinted(late)
+        hub.doorbell.hinted(late, {})
         await hub.doorbell.settle()
         # As at the end of a process: whatever has not left by now never will.
         await hub.close()
     finally:
         channel_layers.set("default", before)
-    assert [message["hints"] for message in layer.sent] == [[str(ended)], [str(late)]]
+    assert [message["hints"] for message in layer.sent] == [{str(ended): {}}, {str(late): {}}]
 
 
 async def test_a_reader_is_given_what_follows_and_looks_at_a_gap(hub: Hub) -> None:
