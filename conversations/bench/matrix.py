@@ -139,9 +139,10 @@ def follower_cells(row: Row) -> list[str]:
     if row.failure:
         return failed(names, row, FOLLOWER_COLUMNS)
     reads = row.figures.get("reads_per_append") or {}
+    frame_us = row.figures["web_cpu_us_per_frame"]
     return [
         *names,
-        f"**{row.figures['web_cpu_us_per_frame']:.0f} µs**",
+        "none came" if frame_us is None else f"**{frame_us:.0f} µs**",
         f"{row.figures['frames_per_second']:.0f}",
         latency(row),
         f"{row.figures['rss_kib_per_open_tab']:.0f} KiB",

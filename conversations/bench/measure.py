@@ -170,17 +170,19 @@ def summary(running: Running, load: Load, result: dict[str, Any]) -> dict[str, A
     """The figures of a run, from what its guests saw."""
     guests = result["guests"]
     generated = load.streams * load.tokens
+    frames = result["flowing_frames"]
     first = [one["first_token_ms"] for one in guests if one["first_token_ms"] is not None]
     cpu = {part: seconds * 1e6 / generated for part, seconds in result["cpu_seconds"].items()}
     return {
         "cpu_ms_per_1000_tokens": cpu["web"] + cpu.get("worker", 0.0),
         "cpu_ms_by_part": cpu,
-        "web_cpu_us_per_frame": result["flowing_cpu_seconds"]["web"]
-        * 1e6
-        / max(1, result["flowing_frames"]),
+        # None when all frames came before the last tab had its first one.
+        "web_cpu_us_per_frame": result["flowing_cpu_seconds"]["web"] * 1e6 / frames
+        if frames
+        else None,
         "web_cores": result["cpu_seconds"]["web"] / result["seconds"],
         "guests_cores": result["cpu_seconds"]["guests"] / result["seconds"],
-        "frames_per_second": result["flowing_frames"] / result["flowing_seconds"],
+        "frames_per_second": frames / result["flowing_seconds"],
         "tokens_per_second": generated / result["seconds"],
         "latency_ms": percentiles([value for one in guests for value in one["latencies"]]),
         "first_token_ms": percentiles(first),

@@ -62,6 +62,12 @@ def test_a_stream_with_many_tabs_shows_reads_by_process() -> None:
     assert "web0 0.50, worker0 1.00" in follower_cells(WORKERS)
 
 
+def test_a_load_that_ended_before_all_tabs_had_text_has_no_cost_of_a_frame() -> None:
+    none = row(figures(190.0) | {"web_cpu_us_per_frame": None, "reads_per_append": {}})
+    assert "none came" in follower_cells(none)
+    assert "not counted" in follower_cells(none)
+
+
 def test_idle_tabs_show_what_they_cost_beyond_the_processes_themselves() -> None:
     assert idle_cells(WORKERS)[2:] == ["100", "**5.0 ms**", "1.0 ms", "12.0 ms", "40 KiB"]
 
