@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import uuid
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -25,9 +26,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# Each tick names the same streams again, in every process.
+_uuid = lru_cache(maxsize=8_192)(UUID)
+_name = lru_cache(maxsize=8_192)(str)
+
 GROUP = "streaming.doorbell"
-# A batch with more text than this says positions only; the hubs read the database.
-MAX_TEXT_CHARS = 16_384
+# Text beyond this in one message is a position only; the hubs read it from the database. A tick of
+# a thousand answers has a fifth of it: what is read costs far more than what is rung.
+MAX_TEXT_CHARS = 262_144
 SEND_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 
@@ -41,7 +47,8 @@ class Doorbell:
         self._layer = None if layer is None or isinstance(layer, InMemoryChannelLayer) else layer
         self._origin = uuid.uuid4().hex
         self._appends: list[Append] = []
-        self._hints: set[UUID] = set()
+        # Streams to look at, with the topics' versions that an end brings.
+        self._hints: dict[UUID, Mapping[str, int]] = {}
         self._topics: dict[str, int] = {}
         self._wake = asyncio.Event()
         # Set while nothing has gathered or is on its way.
@@ -63,9 +70,9 @@ class Doorbell:
             self._appends.extend(appends)
             self._ask()
 
-    def hinted(self, stream_id: UUID) -> None:
+    def hinted(self, stream_id: UUID, topics: Mapping[str, int]) -> None:
         if self._layer is not None:
-            self._hints.add(stream_id)
+            self._hints[stream_id] = topics
             self._ask()
 
     def touched(self, topic: str, version: int) -> None:
@@ -90,7 +97,7 @@ class Doorbell:
             await self._wake.wait()
             self._wake.clear()
             message = _message(self._origin, self._appends, self._hints, self._topics)
-            self._appends, self._hints, self._topics = [], set(), {}
+            self._appends, self._hints, self._topics = [], {}, {}
             try:
                 async with asyncio.timeout(SEND_SECONDS):
                     await self._layer.group_send(GROUP, message)
@@ -124,11 +131,11 @@ class Doorbell:
     def _hand_on(self, message: dict[str, Any]) -> None:
         for stream_id, start, text in message["appends"]:
             if text:
-                self._hub.extend(UUID(stream_id), start, text)
+                self._hub.extend(_uuid(stream_id), start, text)
             else:
-                self._hub.hint(UUID(stream_id))
-        for stream_id in message["hints"]:
-            self._hub.hint_from_outside(UUID(stream_id))
+                self._hub.hint(_uuid(stream_id))
+        for stream_id, topics in message["hints"].items():
+            self._hub.hint_from_outside(_uuid(stream_id), topics)
         for topic, version in message["topics"].items():
             self._hub.touched(topic, version)
 
@@ -139,16 +146,23 @@ class Doorbell:
 
 
 def _message(
-    origin: str, appends: Sequence[Append], hints: set[UUID], topics: dict[str, int]
+    origin: str,
+    appends: Sequence[Append],
+    hints: Mapping[UUID, Mapping[str, int]],
+    topics: dict[str, int],
 ) -> dict[str, Any]:
-    with_text = sum(len(one.text) for one in appends) <= MAX_TEXT_CHARS
+    told = []
+    room = MAX_TEXT_CHARS
+    for one in appends:
+        fits = len(one.text) <= room
+        if fits:
+            room -= len(one.text)
+        told.append((_name(one.stream_id), one.start, one.text if fits else ""))
     return {
         "type": "streaming.doorbell",
         "origin": origin,
-        "appends": [
-            (str(one.stream_id), one.start, one.text if with_text else "") for one in appends
-        ],
-        "hints": [str(stream_id) for stream_id in hints],
+        "appends": told,
+        "hints": {_name(stream_id): dict(topics) for stream_id, topics in hints.items()},
         "topics": topics,
     }
 
@@ -158,7 +172,7 @@ def ring_outside(*, hints: set[UUID] | None = None, topics: dict[str, int] | Non
     layer = get_channel_layer()
     if layer is None or isinstance(layer, InMemoryChannelLayer):
         return
-    message = _message("", [], hints or set(), topics or {})
+    message = _message("", [], {stream_id: {} for stream_id in hints or ()}, topics or {})
     try:
         async_to_sync(layer.group_send)(GROUP, message)
     except Exception as error:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Callable, Coroutine, Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -78,7 +78,7 @@ class Hub:
             if tail is not None:
                 tail.end(stream)
             self._wake(stream.pk)
-            self.doorbell.hinted(stream.pk)
+            self.doorbell.hinted(stream.pk, stream.topics)
 
     def extend(self, stream_id: UUID, start: int, text: str) -> None:
         """Committed text of a stream, from this process or another."""
@@ -95,17 +95,23 @@ class Hub:
             tail.look()
         self._wake(stream_id)
 
-    def hint_from_outside(self, stream_id: UUID) -> None:
-        """Another process, or a request of this one, ended or changed the stream."""
+    def hint_from_outside(self, stream_id: UUID, topics: Mapping[str, int]) -> None:
+        """Another process, or a request of this one, ended or changed the stream.
+
+        An end brings the `topics` whose new version a page has once it shows the end.
+        """
         self.on_outside_hint(stream_id)
+        tail = self.tails.get(stream_id)
+        if tail is not None:
+            tail.topics = topics
         self.hint(stream_id)
 
     def hint_threadsafe(self, stream_id: UUID) -> None:
         self._loop.call_soon_threadsafe(self._hint_all, stream_id)
 
     def _hint_all(self, stream_id: UUID) -> None:
-        self.hint_from_outside(stream_id)
-        self.doorbell.hinted(stream_id)
+        self.hint_from_outside(stream_id, {})
+        self.doorbell.hinted(stream_id, {})
 
     def touched(self, topic: str, version: int) -> None:
         """A topic reached `version`; watchers that know an older one are told."""
@@ -195,7 +201,7 @@ class Hub:
     async def _poll_streams(self) -> None:
         """One query over what is followed here and written elsewhere."""
         known = {
-            stream_id: tail.length
+            stream_id
             for stream_id, tail in self.tails.items()
             if not tail.is_ended and not self.writes_here(stream_id)
         }
@@ -207,10 +213,12 @@ class Hub:
         if not known and not waiting:
             return
         rows = await run_read(_positions, [*known, *waiting])
-        for stream_id, told in known.items():
+        for stream_id in known:
             # A deleted stream is in no answer: its readers find out by looking.
             length, status = rows.get(stream_id, (0, None))
-            if length > told or status not in OPEN_STATUSES:
+            # What a doorbell has brought while the database was asked is not read again.
+            tail = self.tails.get(stream_id)
+            if tail is None or length > tail.length or status not in OPEN_STATUSES:
                 self.hint(stream_id)
         for stream_id in waiting:
             if stream_id not in self._polled or self._polled[stream_id] != rows.get(stream_id):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
@@ -71,6 +72,8 @@ class Tail:
         # Code points known here, rendered or not.
         self.length = 0
         self.is_ended = False
+        # What the doorbell of another process's end brought; the row does not have it.
+        self.topics: Mapping[str, int] = {}
         self._document: LiveDocument | None = None
         self._unfed: list[str] = []
         # What was told while the database was being read: (start, text).
@@ -199,6 +202,7 @@ class Tail:
         for start, text in early:
             self.extend(start, text)
         if not stream.is_open and self.length == stream.length:
+            stream.topics = self.topics
             self.end(stream)
         self._arrange_feed()
         for follower in list(self.followers):

@@ -19,7 +19,7 @@ import itertools
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from typing import Any
 
 import aiohttp
@@ -33,8 +33,8 @@ SIGN_IN_PATH = "/accounts/sign-in/guest/"
 SPREAD_SECONDS = 2.0
 # How much longer than its provider an answer may take before it counts as an error.
 PATIENCE_SECONDS = 60.0
-# Followers connect so many at a time.
-CONNECTIONS_AT_ONCE = 50
+# Guests arrive, and followers connect, so many at a time.
+ARRIVALS_AT_ONCE, CONNECTIONS_AT_ONCE = 8, 50
 
 
 class Guest:
@@ -65,9 +65,8 @@ class Guest:
         async with self.http.post(self.url + SIGN_IN_PATH, data=token) as response:
             response.raise_for_status()
         self.page = await self.tabs[0].open("/")
-        for first in range(0, len(self.followers), CONNECTIONS_AT_ONCE):
-            some = self.followers[first : first + CONNECTIONS_AT_ONCE]
-            await asyncio.gather(*(one.connect(self.tabs[0].socket_path) for one in some))
+        path = self.tabs[0].socket_path
+        await at_once(CONNECTIONS_AT_ONCE, [one.connect(path) for one in self.followers])
 
     async def ask(self, content: str) -> None:
         """Send the first message and read the answer to its end, in all tabs."""
@@ -133,6 +132,17 @@ class Guest:
         }
 
 
+async def at_once(most: int, coroutines: Iterable[Coroutine[Any, Any, None]]) -> None:
+    """Await all, at most so many at a time."""
+    places = asyncio.Semaphore(most)
+
+    async def in_place(coroutine: Coroutine[Any, Any, None]) -> None:
+        async with places:
+            await coroutine
+
+    await asyncio.gather(*map(in_place, coroutines))
+
+
 def cycle(urls: Sequence[str], count: int) -> list[str]:
     """`count` of the addresses, in turn."""
     return [urls[number % len(urls)] for number in range(count)]
@@ -157,8 +167,7 @@ async def run(options: argparse.Namespace) -> dict[str, Any]:
         )
         for number in range(options.streams)
     ]
-    for guest in guests:
-        await guest.arrive()
+    await at_once(ARRIVALS_AT_ONCE, [guest.arrive() for guest in guests])
     sockets = [one for guest in guests for one in guest.sockets]
     gc.collect()
     gc.freeze()

@@ -24,8 +24,11 @@ SETUPS: tuple[dict[str, Any], ...] = (
     SHARED | {"webs": 3, "workers": 2},
 )
 # Tabs on one stream, whose answer is long enough for all of them to have come.
-FOLLOWERS, FOLLOWED_TOKENS = 1_000, 1_000
-FOLLOWED: tuple[dict[str, Any], ...] = (SQLITE, SHARED, SHARED | {"webs": 2, "workers": 1})
+FOLLOWERS, FOLLOWED_TOKENS = 1_000, 600
+FOLLOWED: tuple[dict[str, Any], ...] = (SQLITE, SHARED | {"webs": 2, "workers": 1})
+# Open tabs in which nothing happens, for as long as each is asked for its access once.
+IDLE = Load(300, TOKENS, RATE, idle=60)
+IDLE_SETUP = Setup("postgres", "uvicorn", redis=True)
 # The distributed mode may cost so many times what the embedded one does.
 RATIO = 1.6
 
@@ -49,12 +52,14 @@ def measure_matrix(*, say: Callable[[str], None]) -> str:
         measured(Setup(server=server, **setup), Load(1, FOLLOWED_TOKENS, RATE, 1, FOLLOWERS), say)
         for server, setup in itertools.product(SERVERS, FOLLOWED)
     ]
+    idle = measured(IDLE_SETUP, IDLE, say)
     minutes = (time.monotonic() - began) / 60
     parts = [
         f"One run each, {minutes:.0f} minutes together.",
         table(STREAM_COLUMNS, map(stream_cells, streams)),
         table(RATIO_COLUMNS, ratios(streams)),
         table(FOLLOWER_COLUMNS, map(follower_cells, followers)),
+        table(IDLE_COLUMNS, [idle_cells(idle)]),
     ]
     return "\n\n".join(parts)
 
@@ -62,8 +67,9 @@ def measure_matrix(*, say: Callable[[str], None]) -> str:
 def measured(setup: Setup, load: Load, say: Callable[[str], None]) -> Row:
     say(f"{setup} {load}")
     try:
-        # Only the followers' reads of the database need the second round.
-        return Row(setup, load, series(setup, load, 1, say=say, again=load.followers > 0))
+        # The second round is for the followers' reads of the database.
+        again = load.followers > 0 and setup.database == "postgres"
+        return Row(setup, load, series(setup, load, 1, say=say, again=again))
     except Exception as error:
         return Row(setup, load, failure=f"{type(error).__name__}: {error}".splitlines()[0])
 
@@ -92,6 +98,15 @@ FOLLOWER_COLUMNS = (
     "memory an open tab",
     "reads an append, by process",
     "lost, doubled, reordered",
+)
+IDLE_COLUMNS = (
+    "server",
+    "processes",
+    "open tabs",
+    "web CPU a tab and minute",
+    "PostgreSQL",
+    "web without tabs, a second",
+    "memory an open tab",
 )
 
 
@@ -124,14 +139,29 @@ def follower_cells(row: Row) -> list[str]:
     if row.failure:
         return failed(names, row, FOLLOWER_COLUMNS)
     reads = row.figures.get("reads_per_append") or {}
+    frame_us = row.figures["web_cpu_us_per_frame"]
     return [
         *names,
-        f"**{row.figures['web_cpu_us_per_frame']:.0f} µs**",
+        "none came" if frame_us is None else f"**{frame_us:.0f} µs**",
         f"{row.figures['frames_per_second']:.0f}",
         latency(row),
         f"{row.figures['rss_kib_per_open_tab']:.0f} KiB",
         ", ".join(f"{name} {count:.2f}" for name, count in reads.items()) or "not counted",
         wrong(row),
+    ]
+
+
+def idle_cells(row: Row) -> list[str]:
+    names = [row.setup.server, processes(row.setup), str(row.load.streams)]
+    if row.failure:
+        return failed(names, row, IDLE_COLUMNS)
+    tab = row.figures["idle_cpu_ms_per_tab_minute"]
+    return [
+        *names,
+        f"**{tab['web']:.1f} ms**",
+        f"{tab['postgres']:.1f} ms",
+        f"{row.figures['alone_cpu_ms_per_second']['web']:.1f} ms",
+        f"{row.figures['rss_kib_per_open_tab']:.0f} KiB",
     ]
 
 

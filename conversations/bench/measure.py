@@ -20,6 +20,8 @@ from .statements import logged, reads
 WARM_UP_TOKENS = 20
 # What the server frees after the last socket has closed, it frees within this time.
 SETTLE_SECONDS = 2.0
+# What the processes do without any page is measured for at most so long.
+ALONE_SECONDS = 20.0
 # Sockets of one person beyond those that the load asks for: the warm-up's, a page's that leaves.
 SPARE_SOCKETS = 50
 
@@ -36,6 +38,8 @@ class Load:
     tabs: int = 1
     # Sockets without a page that follow the first answer too.
     followers: int = 0
+    # Seconds in which all tabs are open and nobody asks, before the answers.
+    idle: float = 0
     shape: str = "mixed"
 
     @property
@@ -58,6 +62,7 @@ def measure(site: Site, load: Load, *, again: bool, say: Callable[[str], None]) 
         warm_up = Load(streams=len(pids), tokens=min(WARM_UP_TOKENS, load.tokens), rate=load.rate)
         play(running, warm_up)
         warm = rss_mib(pids)
+        alone = running.cpu_over(min(ALONE_SECONDS, load.idle)) if load.idle else {}
         reset_peak(pids)
         result = play(running, load)
         peak = rss_mib(pids, "VmHWM")
@@ -73,6 +78,15 @@ def measure(site: Site, load: Load, *, again: bool, say: Callable[[str], None]) 
             * 1024
             / (load.streams + load.followers),
         }
+        if load.idle:
+            # What the processes do by themselves is no tab's.
+            figures["alone_cpu_ms_per_second"] = {
+                part: seconds * 1000 for part, seconds in alone.items()
+            }
+            figures["idle_cpu_ms_per_tab_minute"] = {
+                part: (seconds - alone[part]) * 60_000 / (load.streams * load.tabs + load.followers)
+                for part, seconds in result["idle_cpu"].items()
+            }
         if again:
             say("second round, for the memory that is kept and the statements")
             if running.postgres:
@@ -98,6 +112,7 @@ def play(running: Running, load: Load) -> dict[str, Any]:
     try:
         guests.wait_for("ready")
         rss_ready = rss_mib(running.site)
+        idle_cpu = running.cpu_over(load.idle) if load.idle else {}
         began = Moment.now(running, guests)
         guests.go()
         frames = guests.wait_for("flowing")["frames"]
@@ -106,6 +121,7 @@ def play(running: Running, load: Load) -> dict[str, Any]:
         ended = Moment.now(running, guests)
         return guests.wait_for("result") | {
             "rss_mib_ready": rss_ready,
+            "idle_cpu": idle_cpu,
             "cpu_seconds": ended.cpu_since(began),
             "seconds": ended.time - began.time,
             "flowing_cpu_seconds": ended.cpu_since(flowing),
@@ -129,8 +145,7 @@ class Moment:
 
     @classmethod
     def now(cls, running: Running, guests: Guests) -> Moment:
-        cpu = {part: cpu_seconds(running.pids(part)) for part in running.parts}
-        cpu["guests"] = cpu_seconds([guests.process.pid])
+        cpu = running.cpu() | {"guests": cpu_seconds([guests.process.pid])}
         moment = time.monotonic()
         ((appends,),) = running.query("SELECT count(*) FROM streaming_chunk")
         log = running.postgres.log if running.postgres else None
@@ -155,17 +170,19 @@ def summary(running: Running, load: Load, result: dict[str, Any]) -> dict[str, A
     """The figures of a run, from what its guests saw."""
     guests = result["guests"]
     generated = load.streams * load.tokens
+    frames = result["flowing_frames"]
     first = [one["first_token_ms"] for one in guests if one["first_token_ms"] is not None]
     cpu = {part: seconds * 1e6 / generated for part, seconds in result["cpu_seconds"].items()}
     return {
         "cpu_ms_per_1000_tokens": cpu["web"] + cpu.get("worker", 0.0),
         "cpu_ms_by_part": cpu,
-        "web_cpu_us_per_frame": result["flowing_cpu_seconds"]["web"]
-        * 1e6
-        / max(1, result["flowing_frames"]),
+        # None when all frames came before the last tab had its first one.
+        "web_cpu_us_per_frame": result["flowing_cpu_seconds"]["web"] * 1e6 / frames
+        if frames
+        else None,
         "web_cores": result["cpu_seconds"]["web"] / result["seconds"],
         "guests_cores": result["cpu_seconds"]["guests"] / result["seconds"],
-        "frames_per_second": result["flowing_frames"] / result["flowing_seconds"],
+        "frames_per_second": frames / result["flowing_seconds"],
         "tokens_per_second": generated / result["seconds"],
         "latency_ms": percentiles([value for one in guests for value in one["latencies"]]),
         "first_token_ms": percentiles(first),

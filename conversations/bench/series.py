@@ -46,8 +46,8 @@ def refuse_nonsense(setup: Setup, load: Load, runs: int) -> None:
     """Raises NotPossible."""
     if min(load.streams, load.tokens, load.tabs, setup.webs, runs) < 1 or load.rate <= 0:
         raise NotPossible("Streams, tokens, rate, tabs, webs and runs must be positive.")
-    if min(load.followers, setup.workers) < 0:
-        raise NotPossible("Followers and workers cannot be fewer than none.")
+    if min(load.followers, setup.workers, load.idle) < 0:
+        raise NotPossible("Followers, workers and idle seconds cannot be fewer than none.")
     if setup.database == "sqlite" and (setup.is_shared or setup.redis):
         raise NotPossible("Several processes, and Redis, are measured with --database postgres.")
 

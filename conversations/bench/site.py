@@ -7,6 +7,7 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from ..lab.services import (
     redis,
     site_env,
 )
+from .processes import cpu_seconds
 from .provider import MODEL
 
 STOP_SECONDS = 20
@@ -72,6 +74,17 @@ class Running:
     def site(self) -> list[int]:
         """The processes that run this project's code."""
         return self.pids("web", "worker")
+
+    def cpu(self) -> dict[str, float]:
+        """CPU seconds of each part so far."""
+        return {part: cpu_seconds(self.pids(part)) for part in self.parts}
+
+    def cpu_over(self, seconds: float) -> dict[str, float]:
+        """CPU seconds a second of each part, over the next `seconds`."""
+        before, began = self.cpu(), time.monotonic()
+        time.sleep(seconds)
+        took = time.monotonic() - began
+        return {part: (now - before[part]) / took for part, now in self.cpu().items()}
 
     @property
     def postgres(self) -> Postgres | None:
@@ -163,12 +176,7 @@ class Site:
                 for number in range(setup.webs)
             ]
             parts["worker"] = [
-                # Its readiness is a line of its log.
-                Worker(
-                    self.folder,
-                    env | {"PGAPPNAME": f"worker{number}", "LOG_LEVEL": "INFO"},
-                    name=f"worker{number}",
-                )
+                Worker(self.folder, env | {"PGAPPNAME": f"worker{number}"}, name=f"worker{number}")
                 for number in range(setup.workers)
             ]
             started = [*parts["web"], *parts["worker"]]

@@ -12,6 +12,7 @@ from django.db import connection
 from django.http import HttpRequest
 
 from streaming import actions, tails, topics
+from streaming.doorbell import _message
 from streaming.generators import owner_only
 from streaming.hub import get_hub
 from streaming.models import EndReason, Status, Stream
@@ -145,6 +146,20 @@ async def test_text_of_another_process_is_found_by_polling(generator: Tap, owner
     await sync_to_async(end)(stream)
     await page.until("end")
     assert page.html(stream.pk) == plain.render("from elsewhere")
+    await page.close()
+
+
+async def test_an_end_elsewhere_brings_its_topics_by_the_doorbell(generator: Tap, owner) -> None:
+    stream = await create("tests.tap", owner=owner, autostart=False)
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    await sync_to_async(write)(stream, "text")
+    await page.until_end_is(4)
+    # Before the end is stored, so that no poll finds it first.
+    rung = _message("another", [], {stream.pk: {"user:1": 7}}, {})
+    get_hub().doorbell._hear(rung)
+    await sync_to_async(end)(stream)
+    assert (await page.until("end"))["topics"] == {"user:1": 7}
     await page.close()
 
 

@@ -11,6 +11,8 @@ from channels.layers import BaseChannelLayer, channel_layers
 from django.db import connections
 
 from streaming import actions, generators, topics
+from streaming.appending import Append
+from streaming.doorbell import MAX_TEXT_CHARS, _message
 from streaming.hub import Hub, get_hub
 
 from .live import until
@@ -43,6 +45,22 @@ async def test_polling_wakes_a_reader_only_when_its_stream_changed(hub: Hub) -> 
         await sync_to_async(stream.__class__.objects.all().delete)()
         await hub._poll_streams()
         assert await subscription.changed(1)
+
+
+async def test_polling_reads_no_text_that_a_doorbell_brought_meanwhile(hub: Hub) -> None:
+    stream = await sync_to_async(actions.create)("tests.hub", autostart=False)
+    tail = hub.tail(stream.pk)
+    await until(lambda: not tail._loading)
+    await sync_to_async(write)(stream, "text")
+    poll = asyncio.create_task(hub._poll_streams())
+    await asyncio.sleep(0)
+    hub.doorbell._hear(rung(Append(stream.pk, 1, 0, "text")))
+    await poll
+    assert tail.length == 4
+    assert not tail._loading
+    await sync_to_async(write)(stream, " and more")
+    await hub._poll_streams()
+    assert tail._loading
 
 
 class Watcher:
@@ -79,10 +97,24 @@ async def test_a_doorbell_of_another_release_is_passed_over(hub: Hub) -> None:
     hub.doorbell._hear({"origin": "another", "rings": 3})
     watcher = Watcher()
     hub.watch("tests:1", 1, watcher)
-    message = {"origin": "another", "appends": [], "hints": [], "topics": {"tests:1": 2}}
+    message = {"origin": "another", "appends": [], "hints": {}, "topics": {"tests:1": 2}}
     hub.doorbell._hear(message)
     await asyncio.sleep(0)
     assert watcher.told == [("tests:1", 2)]
+
+
+def rung(*appends: Append) -> dict[str, Any]:
+    return _message("another", appends, {}, {})
+
+
+async def test_a_doorbell_brings_as_much_text_as_fits_and_positions_of_the_rest(hub: Hub) -> None:
+    first, large, last = (uuid.uuid4() for _ in range(3))
+    message = rung(
+        Append(first, 1, 0, "a"),
+        Append(large, 1, 5, "b" * MAX_TEXT_CHARS),
+        Append(last, 1, 9, "c"),
+    )
+    assert message["appends"] == [(str(first), 0, "a"), (str(large), 5, ""), (str(last), 9, "c")]
 
 
 class SlowLayer(BaseChannelLayer):
@@ -113,16 +145,16 @@ async def test_what_was_rung_has_left_when_the_doorbell_is_settled() -> None:
     try:
         hub = Hub(asyncio.get_running_loop())
         ended, late = uuid.uuid4(), uuid.uuid4()
-        hub.doorbell.hinted(ended)
+        hub.doorbell.hinted(ended, {})
         await asyncio.sleep(0.01)
         # While the first is on its way.
-        hub.doorbell.hinted(late)
+        hub.doorbell.hinted(late, {})
         await hub.doorbell.settle()
         # As at the end of a process: whatever has not left by now never will.
         await hub.close()
     finally:
         channel_layers.set("default", before)
-    assert [message["hints"] for message in layer.sent] == [[str(ended)], [str(late)]]
+    assert [message["hints"] for message in layer.sent] == [{str(ended): {}}, {str(late): {}}]
 
 
 async def test_a_reader_is_given_what_follows_and_looks_at_a_gap(hub: Hub) -> None:

@@ -38,6 +38,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--followers", type=int, default=0, help="Sockets without a page on the first answer."
         )
+        parser.add_argument(
+            "--idle", type=float, default=0, help="Seconds with open tabs before anybody asks."
+        )
         parser.add_argument("--shape", choices=SHAPES, default="mixed", help="What the text is.")
         parser.add_argument("--runs", type=int, default=3, help="Runs of which medians are told.")
         parser.add_argument("--database", choices=("sqlite", "postgres"), default="sqlite")
@@ -64,6 +67,7 @@ class Command(BaseCommand):
         rate: float,
         tabs: int,
         followers: int,
+        idle: float,
         shape: str,
         runs: int,
         database: str,
@@ -78,7 +82,7 @@ class Command(BaseCommand):
         if matrix:
             self.stdout.write(measure_matrix(say=self.say))
             return
-        load = Load(streams, tokens, rate, tabs, followers, shape)
+        load = Load(streams, tokens, rate, tabs, followers, idle, shape)
         setup = Setup(database, server, webs, workers, redis)
         try:
             figures = series(setup, load, runs, say=self.say)

@@ -39,7 +39,7 @@ def bench(*arguments: str) -> subprocess.CompletedProcess[str]:
         env=os.environ | {"ENV_FILE": os.devnull, "SECRET_KEY": "tests-only"},
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=300,
     )
 
 
@@ -62,14 +62,16 @@ def test_two_answers_in_tabs_and_followers_arrive_whole_and_are_told_in_one_line
 @pytest.mark.usefixtures("postgres", "redis_url")
 def test_two_web_processes_are_told_apart_in_cpu_and_reads() -> None:
     done = bench(
-        *("--database=postgres", "--webs=2", "--streams=2", "--tokens=20", "--tabs=2"),
-        *("--runs=1", "--json"),
+        # Long enough for reads after all tabs have text.
+        *("--database=postgres", "--webs=2", "--streams=2", "--tokens=150", "--tabs=2"),
+        *("--idle=1", "--runs=1", "--json"),
     )
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout)
     assert (report["lost"], report["doubled"], report["reordered"]) == (0, 0, 0)
     assert report["errors"] == []
     assert report["cpu_ms_by_part"].keys() >= {"web", "postgres", "redis"}
+    assert report["idle_cpu_ms_per_tab_minute"].keys() >= {"web", "postgres", "redis"}
     assert report["reads_per_append"].keys() == {"web0", "web1"}
     assert min(report["reads_per_append"].values()) > 0
 

@@ -4,9 +4,11 @@ from typing import Any
 
 from conversations.bench.matrix import (
     FOLLOWER_COLUMNS,
+    IDLE_COLUMNS,
     STREAM_COLUMNS,
     Row,
     follower_cells,
+    idle_cells,
     ratios,
     stream_cells,
     table,
@@ -27,6 +29,8 @@ def figures(web: float, **others: float) -> dict[str, Any]:
         "frames_per_second": 2000.0,
         "web_cpu_us_per_frame": 99.6,
         "rss_kib_per_open_tab": 40.0,
+        "idle_cpu_ms_per_tab_minute": {"web": 5.04, "postgres": 1.0},
+        "alone_cpu_ms_per_second": {"web": 12.0, "postgres": 2.0},
         "reads_per_append": {"web0": 0.5, "worker0": 1.0},
         "lost": 1,
         "doubled": 0,
@@ -58,6 +62,16 @@ def test_a_stream_with_many_tabs_shows_reads_by_process() -> None:
     assert "web0 0.50, worker0 1.00" in follower_cells(WORKERS)
 
 
+def test_a_load_that_ended_before_all_tabs_had_text_has_no_cost_of_a_frame() -> None:
+    none = row(figures(190.0) | {"web_cpu_us_per_frame": None, "reads_per_append": {}})
+    assert "none came" in follower_cells(none)
+    assert "not counted" in follower_cells(none)
+
+
+def test_idle_tabs_show_what_they_cost_beyond_the_processes_themselves() -> None:
+    assert idle_cells(WORKERS)[2:] == ["100", "**5.0 ms**", "1.0 ms", "12.0 ms", "40 KiB"]
+
+
 def test_the_distributed_mode_is_compared_with_the_embedded_one_on_postgresql() -> None:
     dearer = row(figures(200.0, worker=160.0), database="postgres", webs=3, workers=2)
     assert ratios([row(figures(100.0)), EMBEDDED, WORKERS, dearer]) == [
@@ -71,6 +85,7 @@ def test_a_run_that_failed_is_a_whole_row_that_says_so() -> None:
     for cells, columns in [
         (stream_cells(failed), STREAM_COLUMNS),
         (follower_cells(failed), FOLLOWER_COLUMNS),
+        (idle_cells(failed), IDLE_COLUMNS),
     ]:
         assert "failed: TimeoutError: server starts" in cells
         assert len(cells) == len(columns)
