@@ -10,9 +10,11 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-# A connection for each thread that may want one. The pool's attempts to connect double their
-# distance for as long as `reconnect_timeout`: short, so that a database that is back is found soon.
-POSTGRESQL_POOL = {"min_size": 2, "max_size": 16, "timeout": 3.0, "reconnect_timeout": 2.0}
+# The pool's attempts to connect double their distance for as long as `reconnect_timeout`: short, so
+# that a database that is back is found soon.
+POSTGRESQL_POOL = {"min_size": 2, "timeout": 3.0, "reconnect_timeout": 2.0}
+# A connection for each thread that may want one; with fewer some wait for others.
+POOL_SIZE = 16
 
 
 def load_env_file(path: Path) -> None:
@@ -76,6 +78,15 @@ def env_like(name: str, default: Any) -> Any:
     return envstr(name, default)
 
 
+def postgresql_pool() -> dict[str, Any]:
+    """psycopg's pool of one process. Raises ImproperlyConfigured."""
+    size = envint("DATABASE_POOL_SIZE", POOL_SIZE)
+    least = POSTGRESQL_POOL["min_size"]
+    if size < least:
+        raise ImproperlyConfigured(f"DATABASE_POOL_SIZE={size}: at least {least:g} are needed.")
+    return POSTGRESQL_POOL | {"max_size": size}
+
+
 def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:
     """Django's settings for `url` (postgres://… or sqlite:///path); SQLite at the path when empty.
 
@@ -107,7 +118,7 @@ def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:
             "CONN_MAX_AGE": 0,
             # One more round trip, and nobody is given a connection that a restart has cut.
             "CONN_HEALTH_CHECKS": True,
-            "OPTIONS": {"pool": dict(POSTGRESQL_POOL), **dict(parse_qsl(parts.query))},
+            "OPTIONS": {"pool": postgresql_pool(), **dict(parse_qsl(parts.query))},
         }
     raise ImproperlyConfigured(
         f"DATABASE_URL has the scheme {parts.scheme!r}; allowed are postgres:// and sqlite:///."
