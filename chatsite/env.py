@@ -12,7 +12,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 # A connection for each thread that may want one. The pool's attempts to connect double their
 # distance for as long as `reconnect_timeout`: short, so that a database that is back is found soon.
-# DATABASE_POOL_SIZE says another number: more threads then wait for each other, briefly.
+# With a smaller DATABASE_POOL_SIZE some threads wait for others.
 POSTGRESQL_POOL = {"min_size": 2, "max_size": 16, "timeout": 3.0, "reconnect_timeout": 2.0}
 
 
@@ -78,15 +78,13 @@ def env_like(name: str, default: Any) -> Any:
 
 
 def postgresql_pool() -> dict[str, Any]:
-    """The pool of one process; DATABASE_POOL_SIZE and DATABASE_POOL_SECONDS may change it."""
+    """psycopg's pool of one process. Raises ImproperlyConfigured."""
     size = envint("DATABASE_POOL_SIZE", int(POSTGRESQL_POOL["max_size"]))
-    if size < 1:
-        raise ImproperlyConfigured(f"DATABASE_POOL_SIZE={size}: at least 1 is needed.")
-    return POSTGRESQL_POOL | {
-        "min_size": min(int(POSTGRESQL_POOL["min_size"]), size),
-        "max_size": size,
-        "timeout": envint("DATABASE_POOL_SECONDS", int(POSTGRESQL_POOL["timeout"])),
-    }
+    least = POSTGRESQL_POOL["min_size"]
+    if size < least:
+        raise ImproperlyConfigured(f"DATABASE_POOL_SIZE={size}: at least {least:g} are needed.")
+    seconds = envint("DATABASE_POOL_SECONDS", int(POSTGRESQL_POOL["timeout"]))
+    return POSTGRESQL_POOL | {"max_size": size, "timeout": seconds}
 
 
 def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:

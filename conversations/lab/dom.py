@@ -25,6 +25,8 @@ class Element:
     attributes: dict[str, str] = field(default_factory=dict)
     children: list[Element | str] = field(default_factory=list)
     parent: Element | None = None
+    # Asked for at each frame; forgotten here and above when something within changes.
+    _text: str | None = field(default=None, repr=False)
 
     def append(self, children: list[Element | str], at: int | None = None) -> None:
         """Insert `children` at an index, or last."""
@@ -33,6 +35,9 @@ class Element:
                 child.parent = self
         at = len(self.children) if at is None else at
         self.children[at:at] = children
+        changed: Element | None = self
+        while changed is not None and changed._text is not None:
+            changed._text, changed = None, changed.parent
 
     def replace(self, children: list[Element | str]) -> None:
         self.children = []
@@ -49,15 +54,25 @@ class Element:
         return [element for element in self.elements() if name in element.attributes]
 
     def find(self, element_id: str) -> Element | None:
-        """The element of that id within."""
-        return next((one for one in self.elements() if one.get("id") == element_id), None)
+        """The element of that id within; what is near the top is found before long texts."""
+        level = [self]
+        while level:
+            level = [one for up in level for one in up.children if isinstance(one, Element)]
+            for one in level:
+                if one.get("id") == element_id:
+                    return one
+        return None
 
     def get(self, name: str) -> str:
         """An attribute's value; empty without it."""
         return self.attributes.get(name, "")
 
     def text(self) -> str:
-        return "".join(child if isinstance(child, str) else child.text() for child in self.children)
+        if self._text is None:
+            self._text = "".join(
+                child if isinstance(child, str) else child.text() for child in self.children
+            )
+        return self._text
 
     def html(self) -> str:
         """The inner HTML in one canonical form: attributes sorted, texts escaped alike."""

@@ -154,8 +154,9 @@ class Run:
     ) -> None:
         """Take the time from `since` until each observer saw more; call it after the end.
 
-        An observer that had seen everything before does not count.
+        An observer that had seen everything before does not count; one at least must have waited.
         """
+        counted = len(self.recovery)
         for watched in self.answers if answers is None else answers:
             for sight in watched.sights:
                 if sight.status and sight.ended_at <= since:
@@ -170,10 +171,15 @@ class Run:
                         f"{watched.name} by {sight.observer} went on after "
                         f"{grew - since:.1f} s; {within:g} s are allowed"
                     )
+        self.expect(len(self.recovery) > counted, "every answer was over before that moment")
 
     async def do(self, function: Callable[..., T], *args: Any) -> T:
         """Call what blocks (processes, commands) while the observers go on."""
         return await asyncio.to_thread(function, *args)
+
+    def pids(self) -> list[int]:
+        """Of the site's processes that run."""
+        return [process.pid for process in self.site.processes if process.is_running]
 
     # --- The end
 

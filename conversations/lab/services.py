@@ -25,6 +25,7 @@ from urllib.parse import urlsplit
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 POSTGRES_BIN = Path("/usr/lib/postgresql/15/bin")
+MAX_CONNECTIONS = 200
 START_SECONDS = 60
 STOP_SECONDS = 60
 
@@ -34,6 +35,13 @@ class Missing(Exception):
 
     def __init__(self, program: str, package: str) -> None:
         super().__init__(f"{program} is not installed; on Debian: apt-get install {package}")
+
+
+class NotRoot(Missing):
+    """This user may not do it."""
+
+    def __init__(self, what: str) -> None:
+        Exception.__init__(self, f"{what} can be made by root only.")
 
 
 def find_program(name: str, package: str) -> str:
@@ -227,15 +235,17 @@ class Postgres(Process):
             "listen_addresses": "127.0.0.1",
             "port": self.port,
             "unix_socket_directories": "",
-            "max_connections": 200,
+            "max_connections": MAX_CONNECTIONS,
             **options,
         }
-        command = [
-            str(POSTGRES_BIN / "postgres"),
-            *("-D", str(self.data)),
-            *(part for name, value in options.items() for part in ("-c", f"{name}={value}")),
-        ]
+        command = [str(POSTGRES_BIN / "postgres"), "-D", str(self.data)]
         super().__init__(command, log=home / "postgres.log", cwd=home, user=user)
+        self.set(**options)
+
+    def set(self, **options: object) -> None:
+        """Settings from its next start on; the newest of a name holds."""
+        for name, value in options.items():
+            self.command += ["-c", f"{name}={value}"]
 
     @property
     def url(self) -> str:
@@ -264,13 +274,17 @@ class Postgres(Process):
         super().destroy()
 
     @contextmanager
-    def database(self, template: str = "template1") -> Iterator[str]:
+    def database(
+        self, template: str = "template1", tablespace: str = "pg_default"
+    ) -> Iterator[str]:
         """DATABASE_URL of a database that is dropped at the end."""
         import psycopg
 
         name = f"lab_{os.urandom(6).hex()}"
         with psycopg.connect(self.url, autocommit=True) as connection:
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            connection.execute(
+                f"CREATE DATABASE {name} TEMPLATE {template} TABLESPACE {tablespace}"
+            )
         try:
             yield urlsplit(self.url)._replace(path=f"/{name}").geturl()
         finally:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from . import services
+from . import disk, services
 from .services import ROOT, Postgres, Process, Redis, Server, Worker
 from .store import Store
 
@@ -52,6 +52,8 @@ class Site:
     workers: list[Worker] = field(default_factory=list)
     postgres: Postgres | None = None
     redis: Redis | None = None
+    # Where a fault has asked for one, and PostgreSQL is used.
+    disk: disk.Disk | None = None
 
     def __post_init__(self) -> None:
         self.store = Store(self.env["DATABASE_URL"])
@@ -123,15 +125,24 @@ class Ground:
         *,
         webs: int | None = None,
         workers: int | None = None,
+        small_disk: bool = False,
         short: bool = False,
     ) -> Iterator[Site]:
-        """A fresh site of its own database, started; `variables` are added to its environment."""
+        """A fresh site of its own database, started; `variables` are added to its environment.
+
+        Raises Missing.
+        """
         self._count += 1
         folder = self.folder / f"site-{self._count}"
         folder.mkdir()
         with ExitStack() as stack:
             provider_port = stack.enter_context(provider(folder))
-            url = stack.enter_context(self._database(folder))
+            own_disk = (
+                stack.enter_context(disk.small_disk(self.postgres))
+                if small_disk and self.postgres
+                else None
+            )
+            url = stack.enter_context(self._database(folder, own_disk))
             env = self._env(url) | {
                 "OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
                 "OPENAI_MODELS": CARRIES_ON.partition(":")[2],
@@ -146,7 +157,7 @@ class Ground:
                 **(variables or {}),
             }
             site = Site(self.setup, folder, env, provider_port)
-            site.postgres, site.redis = self.postgres, self.redis
+            site.postgres, site.redis, site.disk = self.postgres, self.redis, own_disk
             stack.callback(site.store.close)
             is_sqlite = self.setup == "sqlite"
             webs = (1 if is_sqlite else 2) if webs is None else webs
@@ -167,13 +178,14 @@ class Ground:
         return env
 
     @contextmanager
-    def _database(self, folder: Path) -> Iterator[str]:
+    def _database(self, folder: Path, own_disk: disk.Disk | None) -> Iterator[str]:
         if self.postgres is None:
             shutil.copy(self.folder / "template.sqlite3", folder / "db.sqlite3")
             yield f"sqlite://{folder / 'db.sqlite3'}"
         else:
             template = self._template_url.rpartition("/")[2]
-            with self.postgres.database(template) as url:
+            tablespace = own_disk.tablespace if own_disk else "pg_default"
+            with self.postgres.database(template, tablespace) as url:
                 yield url
 
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import sqlite3
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
 ROW = "SELECT status, end_reason, length, epoch FROM streaming_stream WHERE id = {}"
 CHUNKS = "SELECT start, text, epoch FROM streaming_chunk WHERE stream_id = {} ORDER BY start"
+COMMITS = "SELECT created_at, start, text FROM streaming_chunk WHERE stream_id = {} ORDER BY start"
 CONTENT = "SELECT content FROM conversations_message WHERE stream_id = {}"
 
 
@@ -46,6 +48,13 @@ class Store:
 
     def text(self, stream: str) -> str:
         return "".join(text for _, text, _ in self.chunks(stream))
+
+    def commits(self, stream: str) -> list[tuple[float, int]]:
+        """(seconds since 1970, end of the text) of each chunk, in the order of the text."""
+        return [
+            (_seconds(at), start + len(text))
+            for at, start, text in self._ask(COMMITS, stream) or []
+        ]
 
     def content(self, stream: str) -> str | None:
         """What the chat keeps as the answer."""
@@ -84,6 +93,13 @@ class Store:
 
                 self._connection = psycopg.connect(self.url, autocommit=True, connect_timeout=1)
         return self._connection
+
+
+def _seconds(at: datetime | str) -> float:
+    """A stored time; SQLite keeps it as text, in UTC without saying so."""
+    if isinstance(at, str):
+        at = datetime.fromisoformat(at).replace(tzinfo=UTC)
+    return at.timestamp()
 
 
 def _is_away(error: Exception) -> bool:

@@ -15,9 +15,7 @@ from typing import Any
 
 import aiohttp
 
-from conversations.markdown import renderer
-
-from .dom import Element, parse, swap, words
+from .dom import Element, swap, words
 from .people import AWAY, Person
 from .watched import Sight, Watched
 
@@ -219,8 +217,7 @@ class Tab:
         end = int(element.get("data-end"))
         body = self.document.find(f"stream-{self.watched.stream}-body")
         assert body is not None
-        expected = parse(renderer.render(self.watched.oracle[:end])).text()
-        if words(body.text()) != words(expected):
+        if words(body.text()) != self.watched.expected.words(end):
             self.sight.problem(f"at {end} the page shows another text")
         self.watched.saw(self.sight, end)
 

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
+from .expected import Expected
 from .people import Person
 
 # Whether what is seen is stored is asked so often for each answer.
@@ -78,6 +80,11 @@ class Watched:
     # How much the database holds; asked by observers at the moment they see something.
     ask_again_at: float = 0.0
     stored_length: Callable[[str], int | None] = lambda stream: None
+
+    @cached_property
+    def expected(self) -> Expected:
+        """What pages must show of it."""
+        return Expected(self.oracle)
 
     def sight(self, observer: str) -> Sight:
         sight = Sight(observer)

@@ -129,3 +129,12 @@ def test_a_postgres_url_is_read_in_full():
         "chat",
     )
     assert database["OPTIONS"]["sslmode"] == "require"
+
+
+def test_a_process_holds_as_many_connections_as_it_may(monkeypatch):
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "5")
+    pool = database_from_url("postgres://db/chat", ROOT / "db.sqlite3")["OPTIONS"]["pool"]
+    assert (pool["min_size"], pool["max_size"]) == (2, 5)
+    monkeypatch.setenv("DATABASE_POOL_SIZE", "1")
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_POOL_SIZE=1: at least 2 are needed"):
+        database_from_url("postgres://db/chat", ROOT / "db.sqlite3")

@@ -9,7 +9,7 @@ from importlib import import_module
 from ..run import Run
 from ..site import SETUPS
 
-MODULES = ("processes", "tabs", "services", "providers", "chat")
+MODULES = ("processes", "tabs", "services", "databases", "providers", "chat")
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,8 @@ class Fault:
     # Numbers of processes where they are not the set-up's.
     webs: int | None = None
     workers: int | None = None
+    # Whether PostgreSQL keeps the site on a disk of its own, which can be filled.
+    small_disk: bool = False
 
 
 FAULTS: dict[str, Fault] = {}
@@ -38,13 +40,16 @@ def fault(
     variables: Mapping[str, str] | None = None,
     webs: int | None = None,
     workers: int | None = None,
+    small_disk: bool = False,
 ) -> Callable[[Callable[[Run], Awaitable[None]]], Callable[[Run], Awaitable[None]]]:
     """Register an async function as the fault `name`, for example "F1" or "F12-30"."""
 
     def register(inject: Callable[[Run], Awaitable[None]]) -> Callable[[Run], Awaitable[None]]:
         if name in FAULTS:
             raise ValueError(f"Two faults are called {name}.")
-        FAULTS[name] = Fault(name, title, inject, setups, dict(variables or {}), webs, workers)
+        FAULTS[name] = Fault(
+            name, title, inject, setups, dict(variables or {}), webs, workers, small_disk
+        )
         return inject
 
     return register

@@ -117,10 +117,14 @@ def run_one(one: Fault, ground: Ground, chance: random.Random, short: bool) -> d
     """The row of one fault in one set-up."""
     began = time.monotonic()
     try:
-        with ground.site(one.variables, webs=one.webs, workers=one.workers, short=short) as site:
+        with ground.site(
+            one.variables,
+            webs=one.webs,
+            workers=one.workers,
+            small_disk=one.small_disk,
+            short=short,
+        ) as site:
             found = asyncio.run(play(one, Run(site, chance, short)))
-    except Missing:
-        raise
     except Exception as error:
         # One run that cannot be played must not hide the others' rows.
         found = failed(error)

@@ -46,3 +46,12 @@ def test_two_ways_to_write_the_same_html_are_equal():
     one = parse('<a href="/x" class="y">&lt;é</a><br>')
     other = parse('<a class="y" href="/x">&lt;&eacute;</a><br/>')
     assert one.html() == other.html()
+
+
+def test_the_text_follows_every_swap():
+    document = parse(PAGE)
+    assert document.text() == "onea\n"
+    swap(document, '<div hx-swap-oob="beforeend:#s-open code">b\n</div>')
+    assert document.text() == "onea\nb\n"
+    swap(document, '<div hx-swap-oob="delete:#s-open"></div>')
+    assert document.text() == "one"

@@ -1,0 +1,35 @@
+"""What a page must show of an answer, at a cost that does not grow with the answer."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+
+from conversations.markdown import renderer
+
+from .dom import parse, words
+
+# In the lab's texts a heading ends every block before it: what stands there changes no more.
+HEADING = "\n\n## "
+
+
+class Expected:
+    """The words of each prefix of one text, rendered as a whole would be."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        # Where settled parts end, and the words up to there.
+        self._ends = [0]
+        self._words = [""]
+
+    def words(self, end: int) -> str:
+        """What `text[:end]` shows, white space folded."""
+        while (heading := self._text.find(HEADING, self._ends[-1], end)) >= 0:
+            settled = heading + len("\n\n")
+            self._words.append(_joined(self._words[-1], self._text[self._ends[-1] : settled]))
+            self._ends.append(settled)
+        at = bisect_right(self._ends, end) - 1
+        return _joined(self._words[at], self._text[self._ends[at] : end])
+
+
+def _joined(before: str, rest: str) -> str:
+    return f"{before} {words(parse(renderer.render(rest)).text())}".strip()
