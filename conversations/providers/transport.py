@@ -242,6 +242,9 @@ async def _read(response: aiohttp.ClientResponse, watch: Watch, decoder: Decoder
     try:
         return await response.content.readany()
     except (aiohttp.ClientError, OSError) as error:
+        # aiohttp gives a broken answer's error before its text: what came before the cut counts.
+        if rest := response.content._read_nowait(-1):
+            return rest
         if decoder.reason is not None:
             return b""
         raise (watch.error or cut()) from error
