@@ -129,6 +129,9 @@ async def converse(call: Call, decoder: Decoder) -> AsyncGenerator[Event, None]:
                 watch.after(events, decoder)
                 for event in events:
                     yield event
+                if not events and watch.has_begun:
+                    # A comment, or a part of an event: a sign of life, as a thought is.
+                    yield Reasoning("")
                 if decoder.error is not None:
                     raise decoder.error
                 if events and watch.waited < FAST_SECONDS and decoder.reason is None:
@@ -196,6 +199,11 @@ class Watch:
         elif events:
             # The first token is here: from now on silence between two reads counts.
             self._expect(self._limits.idle, ending=False)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first token has come."""
+        return self._seconds is not None
 
     def cancel(self) -> None:
         self._handle.cancel()

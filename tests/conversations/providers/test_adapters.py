@@ -16,6 +16,7 @@ from conversations.providers.base import (
     ChatRequest,
     Provider,
     ProviderError,
+    Reasoning,
     Text,
     Turn,
     Usage,
@@ -203,6 +204,15 @@ async def test_text_that_waits_to_be_read_at_the_cut_counts(
     with pytest.raises(ProviderError, match="cut"):
         await read_slowly()
     assert "".join(pieces) == Script(tokens=50).answer
+
+
+async def test_what_is_no_text_is_a_sign_of_life_after_the_first_token(
+    provider: Provider, server: ProviderServer
+) -> None:
+    server.scripts["default"] = Script(split=40)
+    events = [event async for event in provider.stream(ChatRequest("default", [Turn("user", "x")]))]
+    assert isinstance(events[0], Text)
+    assert Reasoning("") in events
 
 
 async def test_broken_json_ends_the_answer_and_keeps_the_text_before_it(
