@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from .people import Person
+from .script import Script
 
 # Whether what is seen is stored is asked so often for each answer.
 ASK_SECONDS = 0.2
@@ -74,6 +75,9 @@ class Watched:
     # The whole text that its provider would say.
     oracle: str
     asked_at: float
+    script: Script
+    # What nobody may be shown: pieces of keys, addresses and errors.
+    secrets: tuple[str, ...] = ()
     sights: list[Sight] = field(default_factory=list)
     # How much the database holds; asked by observers at the moment they see something.
     ask_again_at: float = 0.0

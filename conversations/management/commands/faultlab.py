@@ -21,7 +21,7 @@ from conversations.lab import faults
 from conversations.lab.faults import Fault
 from conversations.lab.run import Run
 from conversations.lab.services import Missing
-from conversations.lab.site import SETUPS, Ground
+from conversations.lab.site import SETUPS, Ground, scaled
 
 FIELDS = ("fault", "setup", "runs", "lost", "doubled", "reordered", "recovery_s", "passed")
 
@@ -117,7 +117,8 @@ def run_one(one: Fault, ground: Ground, chance: random.Random, short: bool) -> d
     """The row of one fault in one set-up."""
     began = time.monotonic()
     try:
-        with ground.site(one.variables, webs=one.webs, workers=one.workers, short=short) as site:
+        variables = {**one.variables, **scaled(one.times, short)}
+        with ground.site(variables, webs=one.webs, workers=one.workers, short=short) as site:
             found = asyncio.run(play(one, Run(site, chance, short)))
     except Missing:
         raise
