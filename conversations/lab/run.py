@@ -18,7 +18,7 @@ from .provider import Call
 from .readers import poll, read_events
 from .script import Script
 from .site import CARRIES_ON, SHORTER, STARTS_ANEW, Site
-from .tab import Tab
+from .tab import Tab, answer_of
 from .watched import Watched
 
 T = TypeVar("T")
@@ -99,7 +99,10 @@ class Run:
     ) -> Watched:
         person = Person(self.site.webs, first=number)
         asked_at = time.monotonic()
-        path, stream = await person.start_chat(script.changed(), model)
+        path, page = await person.start_chat(script.changed(), model)
+        # A page does not name the stream of an answer that has ended by then.
+        message = int(answer_of(page).get("id").removeprefix("message-"))
+        stream = self.site.store.stream_of(message)
         watched = Watched(
             script.name, person, path, stream, normalise(script.answer), asked_at, script
         )

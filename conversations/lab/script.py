@@ -10,7 +10,10 @@ from typing import Any
 
 from .texts import endless_tokens
 
-LINE_ENDS = ("\r\n", "\n", "\r", "\n")
+# In this order no CR meets a LF of its own.
+LINE_ENDS = ("\r\n", "\n", "\r")
+# A KiB whose characters take four bytes each in Python's memory, for the sake of one.
+WIDE = "😀" + "x" * 1020
 # Stands for the text of a delta until the script's own JSON of it takes its place.
 _SLOT = "delta-slot"
 
@@ -163,7 +166,7 @@ def framed(script: Script, data: Any, name: str = "") -> str:
 def faulty(script: Script, number: int) -> str | None:
     """The event that takes the place of token `number`, if the script wants a fault there."""
     if number == script.malformed_after:
-        return framed(script, "x" * script.line_bytes or '{"choices": [')
+        return framed(script, WIDE * (script.line_bytes // 1024) or '{"choices": [')
     if number == script.error_after:
         return framed(script, {"type": "error", "error": dict(script.error)}, "error")
     return None
