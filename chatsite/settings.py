@@ -243,10 +243,12 @@ ECHO_DELAY_SECONDS = envint("ECHO_DELAY_MILLISECONDS", 50) / 1000
 # Tokens of context of every such model; 0: by family, else 4,096.
 MODEL_CONTEXT_TOKENS = envint("MODEL_CONTEXT_TOKENS", 0)
 # Deadlines of an answer: connection, first token, silence between two reads, everything.
-PROVIDER_CONNECT_SECONDS = envint("PROVIDER_CONNECT_SECONDS", 10)
-PROVIDER_FIRST_TOKEN_SECONDS = envint("PROVIDER_FIRST_TOKEN_SECONDS", 120)
-PROVIDER_IDLE_SECONDS = envint("PROVIDER_IDLE_SECONDS", 30)
-PROVIDER_TOTAL_SECONDS = envint("PROVIDER_TOTAL_SECONDS", 900)
+PROVIDER_CONNECT_SECONDS = env_like("PROVIDER_CONNECT_SECONDS", 10.0)
+PROVIDER_FIRST_TOKEN_SECONDS = env_like("PROVIDER_FIRST_TOKEN_SECONDS", 120.0)
+PROVIDER_IDLE_SECONDS = env_like("PROVIDER_IDLE_SECONDS", 30.0)
+PROVIDER_TOTAL_SECONDS = env_like("PROVIDER_TOTAL_SECONDS", 900.0)
+# The wait before a refused request is tried again, doubled for the next, if no Retry-After says it.
+PROVIDER_RETRY_SECONDS = env_like("PROVIDER_RETRY_SECONDS", 1.0)
 # "<provider>:<name>"; empty: the first of openai, anthropic, local, echo that is configured.
 DEFAULT_MODEL = envstr("DEFAULT_MODEL", "")
 

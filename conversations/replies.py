@@ -23,6 +23,7 @@ from .providers.base import (
     Finished,
     ModelChoice,
     ProviderError,
+    Reasoning,
     Text,
     Turn,
     Usage,
@@ -69,6 +70,9 @@ async def generate(
                 match event:
                     case Text():
                         yield event.text
+                    case Reasoning():
+                        # Nothing of it is shown; but a model that thinks has not fallen silent.
+                        yield ""
                     case Usage():
                         usage = event
                     case Finished():

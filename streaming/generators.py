@@ -84,8 +84,9 @@ def generator(
     """Register an async generator function under `name`.
 
     The function is given the stream, its JSON parameters and the text already committed (empty,
-    unless `carries_on`), and yields text; it may yield one `End` last, or raise `StreamFailed`.
-    Returning is the explicit end `done`. `renderer` may be a dotted path to a `Renderer` instance.
+    unless `carries_on`), and yields text, an empty one to say that it is still at work; it may
+    yield one `End` last, or raise `StreamFailed`. Returning is the explicit end `done`. `renderer`
+    may be a dotted path to a `Renderer` instance.
     """
 
     def register(function: Generate) -> Generate:

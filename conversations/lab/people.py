@@ -110,16 +110,13 @@ class Person:
         form = composer_of((await self.ask_for("/")).text)
         return form.action, form.fields | {"content": content, "model": model}
 
-    async def start_chat(self, script: dict[str, Any], model: str) -> tuple[str, str]:
+    async def start_chat(self, script: dict[str, Any], model: str) -> tuple[str, Element]:
         """Send a first message that tells the scripted provider what to answer.
 
-        Returns the path of the chat's page and the id of the answer's stream.
+        Returns the path of the chat and its page.
         """
         action, fields = await self.compose(f"script {json.dumps(script)}", model)
         answer = await self.ask_for(action, fields)
         if answer.status != 200:
             raise LookupError(f"A first message was answered {answer.status}")
-        streams = parse(answer.text).with_attribute("data-stream")
-        if not streams:
-            raise LookupError("The page of a new chat has no running answer.")
-        return answer.url, streams[-1].get("data-stream")
+        return answer.url, parse(answer.text)

@@ -7,7 +7,8 @@ In a process of its own, which prints its port:
 
 The script of an answer is the one named by the request's model, else the one in the newest
 message (`script {"tokens": 300, "rate": 50}`), else the default. FILE holds scripts by model name.
-GET /stats says how many requests came, are open, were answered, and were left by their client.
+GET /stats says how many requests came, are open, were answered, and were left by their client;
+GET /calls tells each of them, in seconds of the machine's monotonic clock.
 """
 
 from __future__ import annotations
@@ -21,98 +22,18 @@ import socket
 import struct
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from .texts import tokens
+from .script import Said, Script, anthropic_events, openai_events
 
+PARTING_SECONDS = 0.005
 SCRIPT_IN_MESSAGE = re.compile(r"script\s+(\{.*\})", re.DOTALL)
-
-
-@dataclass(frozen=True)
-class Script:
-    """How one answer goes; "after" counts tokens."""
-
-    # The answer; empty: numbered tokens ("00001 …"), or Markdown of marked words for a `name`.
-    text: str = ""
-    name: str = ""
-    tokens: int = 20
-    # Characters of a token.
-    size: int = 22
-    # Tokens a second by absolute deadlines; 0: at once.
-    rate: float = 0
-    # Seconds before the first byte.
-    delay: float = 0
-    endless: bool = False
-    # How the answer ends early: silence, an end of the connection (fin, rst, or "eof", a proper
-    # end of the HTTP answer without the provider's end), an error event, or broken JSON.
-    stall_after: int | None = None
-    cut_after: int | None = None
-    cut: str = "fin"
-    error_after: int | None = None
-    error: Mapping[str, Any] = field(
-        default_factory=lambda: {"type": "server_error", "message": "secret-body sk-canary"}
-    )
-    malformed_after: int | None = None
-    # Refuse with this status: always, or the first `refusals` requests of this model.
-    status: int = 200
-    refusals: int | None = None
-    retry_after: str = ""
-    # Answer 400 to requests that name this field.
-    refuse_field: str = ""
-    content_type: str = "text/event-stream"
-    # Send these events' data instead of an answer.
-    raw: tuple[str, ...] = ()
-    reasoning: str = ""
-    reasoning_field: str = "reasoning_content"
-    finish: str = "stop"
-    # The connection stays open, with comments, after "finish" (the reason) or "done" (everything).
-    hold_open: str = ""
-    # The form of the events.
-    line_end: str = "\n"
-    bom: bool = False
-    comments: bool = False
-    multiline: bool = False
-    # Bytes of each write; 0: one write for each event.
-    split: int = 0
-
-    def pieces(self) -> Iterator[str]:
-        """The answer's tokens: one mark each with a `name`, else of `size` characters."""
-        if self.text:
-            for at in range(0, len(self.text), self.size):
-                yield self.text[at : at + self.size]
-            return
-        if self.name:
-            yield from tokens(self.name, self.tokens)
-            return
-        number = 0
-        while self.endless or number < self.tokens:
-            number += 1
-            yield f"{number:05d} ".ljust(self.size, "x")
-
-    def changed(self) -> dict[str, Any]:
-        """The fields that differ from the default: what a message needs to say of the script."""
-        default = asdict(Script())
-        return {name: value for name, value in asdict(self).items() if value != default[name]}
-
-    def pieces_after(self, prefix: str) -> Iterator[str]:
-        """The tokens that follow `prefix`. Raises ValueError when the answer begins otherwise."""
-        left = len(prefix)
-        if not self.endless and not self.answer.startswith(prefix):
-            raise ValueError("The answer does not begin with the prefix.")
-        for piece in self.pieces():
-            if left < len(piece):
-                yield piece[left:]
-            left = max(0, left - len(piece))
-
-    @property
-    def answer(self) -> str:
-        """The whole text that a client should end up with."""
-        return "".join(self.pieces())
 
 
 @dataclass
@@ -125,6 +46,20 @@ class Stats:
     left: int = 0
 
 
+@dataclass
+class Call:
+    """One request for an answer."""
+
+    name: str
+    began_at: float
+    # Tokens that were written, and when the last event was.
+    tokens: int = 0
+    wrote_at: float = 0.0
+    # When it was answered or its client had left it; 0 while it is open.
+    ended_at: float = 0.0
+    was_left: bool = False
+
+
 class ProviderServer:
     """The running server; change `scripts` at any time, look at `stats` and `seen`."""
 
@@ -133,13 +68,13 @@ class ProviderServer:
         self.stats = Stats()
         # (headers, body) of each request for an answer, oldest first.
         self.seen: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.calls: list[Call] = []
         # Ports of the clients: one for each connection.
         self.clients: list[int] = []
         self.models: list[dict[str, Any]] = [{"id": "default"}]
         self.models_status = 200
         self.changed = asyncio.Condition()
         self.port = 0
-        self._requests_of: dict[str, int] = {}
 
     @property
     def openai_url(self) -> str:
@@ -160,6 +95,7 @@ class ProviderServer:
         app.router.add_post("/v1/messages", self._anthropic)
         app.router.add_get("/v1/models", self._list)
         app.router.add_get("/stats", self._stats)
+        app.router.add_get("/calls", self._list_calls)
         return app
 
     async def start(self, port: int = 0) -> web.AppRunner:
@@ -174,6 +110,9 @@ class ProviderServer:
 
     async def _stats(self, request: web.Request) -> web.Response:
         return web.json_response(asdict(self.stats))
+
+    async def _list_calls(self, request: web.Request) -> web.Response:
+        return web.json_response([asdict(call) for call in self.calls])
 
     async def _list(self, request: web.Request) -> web.Response:
         # `headers` matter with a redirecting status alone.
@@ -191,13 +130,18 @@ class ProviderServer:
         self.seen.append((dict(request.headers), body))
         assert request.transport is not None
         self.clients.append(request.transport.get_extra_info("peername")[1])
+        script = self._script(body)
+        call = Call(script.name or body["model"], time.monotonic())
+        self.calls.append(call)
         await self._count(requests=1, open=1)
         try:
-            response = await self._answer(request, body, events)
+            response = await self._answer(request, call, script, events, body)
         except (asyncio.CancelledError, ConnectionError):
+            call.ended_at, call.was_left = time.monotonic(), True
             # Shielded: the count must not be lost with the request.
             await asyncio.shield(self._count(left=1, open=-1))
             raise
+        call.ended_at = time.monotonic()
         await self._count(done=1, open=-1)
         return response
 
@@ -216,10 +160,14 @@ class ProviderServer:
         return self.scripts.get("default", Script())
 
     async def _answer(
-        self, request: web.Request, body: dict[str, Any], events: Any
+        self,
+        request: web.Request,
+        call: Call,
+        script: Script,
+        events: Callable[[Script, dict[str, Any]], Iterator[Said]],
+        body: dict[str, Any],
     ) -> web.StreamResponse:
-        script = self._script(body)
-        count = self._requests_of[body["model"]] = self._requests_of.get(body["model"], 0) + 1
+        count = sum(one.name == call.name for one in self.calls)
         await asyncio.sleep(script.delay)
         if script.refuse_field and script.refuse_field in body:
             message = f"Unknown parameter: '{script.refuse_field}'."
@@ -233,39 +181,65 @@ class ProviderServer:
         await response.prepare(request)
         if script.bom:
             await response.write(b"\xef\xbb\xbf")
-        await self._stream(request, response, script, events(script, body))
+        await self._stream(request, response, call, script, events(script, body))
         return response
 
     async def _stream(
-        self, request: web.Request, response: web.StreamResponse, script: Script, events: Any
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        call: Call,
+        script: Script,
+        events: Iterator[Said],
     ) -> None:
-        """Write the events, each token at its own absolute time."""
+        """Write the events, each at its own absolute time."""
         loop = asyncio.get_running_loop()
+        if script.per_event > 1:
+            # Made beside the loop: other answers keep their times.
+            events = iter(await asyncio.to_thread(list, events))
         began = loop.time()
-        for number, is_token, event in events:
-            if is_token:
+        for event in events:
+            if event.number is not None or event.due:
                 # Also where nothing is waited for, other streams get their turn.
-                due = began + number / script.rate if script.rate else 0
-                await asyncio.sleep(max(0.0, due - loop.time()))
-                if number == script.stall_after:
-                    await asyncio.Event().wait()
-                if number == script.cut_after:
+                await asyncio.sleep(max(0.0, began + event.due - loop.time()))
+            if event.number is not None:
+                if event.number == script.stall_after:
+                    await stall(response, event, script.drip)
+                if event.number == script.cut_after:
                     cut(request, script.cut)
                     return
-            await write(response, event, script.split)
+                call.tokens += 1
+            await write(response, event, script)
+            call.wrote_at = loop.time()
         while script.hold_open:
             await response.write(b": still here\n\n")
             await asyncio.sleep(0.05)
 
 
-async def write(response: web.StreamResponse, event: str, split: int) -> None:
-    data = event.encode("utf-8")
-    for at in range(0, len(data), split or len(data)):
-        await response.write(data[at : at + (split or len(data))])
-        if split:
+async def write(response: web.StreamResponse, event: Said, script: Script) -> None:
+    data = event.text.encode("utf-8", "surrogateescape")
+    if script.parted and event.number is not None:
+        at = event.number % len(data)
+        await response.write(data[:at])
+        # Long enough for the first part to be read alone.
+        await asyncio.sleep(PARTING_SECONDS)
+        await response.write(data[at:])
+        return
+    for at in range(0, len(data), script.split or len(data)):
+        await response.write(data[at : at + (script.split or len(data))])
+        if script.split:
             # Two turns of the loop: what is written is read before the next piece comes.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
+
+
+async def stall(response: web.StreamResponse, event: Said, drip: float) -> None:
+    """Fall silent, or write the event byte by byte, for as long as the client stays."""
+    while drip:
+        for byte in event.text.encode():
+            await asyncio.sleep(drip)
+            await response.write(bytes([byte]))
+    await asyncio.Event().wait()
 
 
 def cut(request: web.Request, how: str) -> None:
@@ -278,80 +252,6 @@ def cut(request: web.Request, how: str) -> None:
         transport.abort()
     elif how == "fin":
         transport.close()
-
-
-def framed(script: Script, data: Any, name: str = "") -> str:
-    """`data` as one server-sent event in the script's form."""
-    text = data if isinstance(data, str) else json.dumps(data, ensure_ascii=False)
-    if script.multiline and not isinstance(data, str):
-        text = json.dumps(data, ensure_ascii=False, indent=1)
-    lines = [f"event: {name}"] if name else []
-    lines += [": a comment"] if script.comments else []
-    lines += [f"data: {line}" for line in text.split("\n")]
-    return script.line_end.join([*lines, "", ""])
-
-
-def faulty(script: Script, number: int) -> str | None:
-    """The event that takes the place of token `number`, if the script wants a fault there."""
-    if number == script.malformed_after:
-        return framed(script, '{"choices": [')
-    if number == script.error_after:
-        return framed(script, {"type": "error", "error": dict(script.error)}, "error")
-    return None
-
-
-def prefix_of(body: dict[str, Any]) -> str:
-    """The final assistant message, which such a server writes on; empty without one."""
-    last = body["messages"][-1]
-    return str(last["content"]) if last["role"] == "assistant" else ""
-
-
-def openai_events(script: Script, body: dict[str, Any]) -> Iterator[tuple[int, bool, str]]:
-    """(number of the token, whether it is one, event) of a streamed chat completion."""
-
-    def chunk(delta: dict[str, Any], finish: str | None = None) -> str:
-        choice = {"index": 0, "delta": delta, "finish_reason": finish}
-        return framed(script, {"object": "chat.completion.chunk", "choices": [choice]})
-
-    if script.raw:
-        yield from ((0, False, framed(script, data)) for data in script.raw)
-        return
-    yield 0, False, chunk({"role": "assistant", "content": None})
-    if script.reasoning:
-        yield 0, False, chunk({script.reasoning_field: script.reasoning})
-    number = -1
-    for number, piece in enumerate(script.pieces_after(prefix_of(body))):
-        yield number, True, faulty(script, number) or chunk({"content": piece})
-    if script.finish:
-        yield number + 1, False, chunk({}, script.finish)
-    if script.hold_open == "finish":
-        return
-    if body.get("stream_options", {}).get("include_usage"):
-        usage = {"prompt_tokens": 7, "completion_tokens": number + 1}
-        yield number + 1, False, framed(script, {"choices": [], "usage": usage})
-    yield number + 1, False, framed(script, "[DONE]")
-
-
-def anthropic_events(script: Script, body: dict[str, Any]) -> Iterator[tuple[int, bool, str]]:
-    """(number of the token, whether it is one, event) of a streamed message."""
-
-    def event(kind: str, **fields: Any) -> str:
-        return framed(script, {"type": kind, **fields}, kind)
-
-    def delta(kind: str, **fields: Any) -> str:
-        return event("content_block_delta", index=0, delta={"type": kind, **fields})
-
-    yield 0, False, event("message_start", message={"usage": {"input_tokens": 7}})
-    yield 0, False, event("ping")
-    if script.reasoning:
-        yield 0, False, delta("thinking_delta", thinking=script.reasoning)
-    number = -1
-    for number, piece in enumerate(script.pieces_after(prefix_of(body))):
-        yield number, True, faulty(script, number) or delta("text_delta", text=piece)
-    reason = {"stop": "end_turn", "length": "max_tokens"}.get(script.finish, script.finish)
-    usage = {"output_tokens": number + 1}
-    yield number + 1, False, event("message_delta", delta={"stop_reason": reason}, usage=usage)
-    yield number + 1, False, event("message_stop")
 
 
 @contextlib.asynccontextmanager

@@ -5,17 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, TypeVar
 
+from streaming.normalise import normalise
+
 from .checker import check
 from .people import Person
-from .provider import Script
+from .provider import Call
 from .readers import poll, read_events
+from .script import Script
 from .site import CARRIES_ON, SHORTER, STARTS_ANEW, Site
-from .tab import Tab
+from .tab import Tab, answer_of
 from .watched import Watched
 
 T = TypeVar("T")
@@ -68,14 +71,19 @@ class Run:
         rate: float = RATE,
         models: Sequence[str] = (CARRIES_ON, STARTS_ANEW),
         observers: Sequence[str] = OBSERVERS,
+        each: Sequence[Mapping[str, Any]] = ({},),
         **script: Any,
     ) -> list[Watched]:
-        """Let `count` people ask, each under observation; their models take turns."""
+        """Let `count` people ask, each under observation; their models take turns.
+
+        `script` holds for all answers, a member of `each` for every model's next one.
+        """
         first = len(self.answers)
+        general = {"tokens": tokens, "rate": rate, **script}
         asking = [
             self._ask(
                 number,
-                Script(name=f"s{number:02d}", tokens=tokens, rate=rate, **script),
+                Script(name=f"s{number:02d}", **general | each[number // len(models) % len(each)]),
                 models[number % len(models)],
                 observers,
             )
@@ -91,17 +99,26 @@ class Run:
     ) -> Watched:
         person = Person(self.site.webs, first=number)
         asked_at = time.monotonic()
-        path, stream = await person.start_chat(script.changed(), model)
-        watched = Watched(script.name, person, path, stream, script.answer, asked_at)
+        path, page = await person.start_chat(script.changed(), model)
+        # A page does not name the stream of an answer that has ended by then.
+        message = int(answer_of(page).get("id").removeprefix("message-"))
+        stream = self.site.store.stream_of(message)
+        watched = Watched(
+            script.name, person, path, stream, normalise(script.answer), asked_at, script
+        )
         watched.stored_length = self.site.store.length
         for observer in observers:
             self.observe(watched, observer)
         return watched
 
     def observe(self, watched: Watched, observer: str) -> Tab | None:
-        """Set another observer on an answer: "tab", "sse" or "long-poll"."""
-        if observer == "tab":
+        """Set another observer on an answer: "tab", "sse" or "long-poll".
+
+        A "late-tab" is held against the oracle at its end only: for very large texts.
+        """
+        if observer.endswith("tab"):
             tab = Tab(watched, chance=random.Random(self.chance.random()))
+            tab.checks_frames = observer == "tab"
             self.tabs.append(tab)
             self.spawn(tab.run())
             return tab
@@ -148,6 +165,11 @@ class Run:
     def expect(self, condition: object, sentence: str) -> None:
         if not condition:
             self.problems.append(sentence)
+
+    async def calls(self, watched: Watched) -> list[Call]:
+        """The requests for this answer that the provider has seen, oldest first."""
+        every = await self.do(self.site.provider_calls)
+        return [call for call in every if call.name == watched.name]
 
     def recovered(
         self, since: float, within: float, answers: Sequence[Watched] | None = None

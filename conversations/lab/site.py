@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import shutil
 import sqlite3
-import subprocess
 import sys
 import urllib.request
 from collections.abc import Iterator, Mapping
@@ -20,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from . import disk, services
-from .services import ROOT, Postgres, Process, Redis, Server, Worker
+from .provider import Call
+from .services import Postgres, Process, Redis, Server, Worker
 from .store import Store
 
 SETUPS = ("sqlite", "postgres")
@@ -36,8 +36,21 @@ TIMES = {
     "STREAMING_UNACKED_SECONDS": 60.0,
     "STREAMING_IDLE_SECONDS": 60.0,
     "STREAMING_DRAIN_SECONDS": 30.0,
+    "PROVIDER_IDLE_SECONDS": 30.0,
 }
 SHORTER = 10
+
+
+class Provider(Process):
+    """The scripted provider in a process of its own; its port stays over starts."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port = services.free_port()
+        command = [sys.executable, "-m", "conversations.lab.provider", "--port", str(self.port)]
+        super().__init__(command, log=folder / "provider.log")
+
+    def answers(self) -> bool:
+        return services.listens(self.port)
 
 
 @dataclass
@@ -47,7 +60,7 @@ class Site:
     setup: str
     folder: Path
     env: dict[str, str]
-    provider_port: int
+    provider: Provider
     webs: list[Server] = field(default_factory=list)
     workers: list[Worker] = field(default_factory=list)
     postgres: Postgres | None = None
@@ -78,9 +91,16 @@ class Site:
 
     def provider_stats(self) -> dict[str, int]:
         """What the scripted provider has seen: requests, open, done, left."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.provider_port}/stats") as answer:
-            stats: dict[str, int] = json.load(answer)
+        stats: dict[str, int] = self._ask_provider("/stats")
         return stats
+
+    def provider_calls(self) -> list[Call]:
+        """The requests for answers that it has seen since its last start, oldest first."""
+        return [Call(**call) for call in self._ask_provider("/calls")]
+
+    def _ask_provider(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.provider.port}{path}") as answer:
+            return json.load(answer)
 
     def manage(self, *arguments: str) -> str:
         return services.manage(self.env, *arguments)
@@ -136,7 +156,8 @@ class Ground:
         folder = self.folder / f"site-{self._count}"
         folder.mkdir()
         with ExitStack() as stack:
-            provider_port = stack.enter_context(provider(folder))
+            provider = Provider(folder)
+            stack.enter_context(services.destroying(provider)).start()
             own_disk = (
                 stack.enter_context(disk.small_disk(self.postgres))
                 if small_disk and self.postgres
@@ -144,19 +165,19 @@ class Ground:
             )
             url = stack.enter_context(self._database(folder, own_disk))
             env = self._env(url) | {
-                "OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
+                "OPENAI_BASE_URL": f"http://127.0.0.1:{provider.port}/v1",
                 "OPENAI_MODELS": CARRIES_ON.partition(":")[2],
                 "OPENAI_CARRIES_ON": "True",
-                "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{provider_port}",
+                "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{provider.port}",
                 "ANTHROPIC_API_KEY": "none",
                 "ANTHROPIC_MODELS": STARTS_ANEW.partition(":")[2],
                 "DEFAULT_MODEL": CARRIES_ON,
                 "LOG_LEVEL": "INFO",
                 "REDIS_PREFIX": f"lab{self._count}",
-                **times(short),
+                **scaled(TIMES, short),
                 **(variables or {}),
             }
-            site = Site(self.setup, folder, env, provider_port)
+            site = Site(self.setup, folder, env, provider)
             site.postgres, site.redis, site.disk = self.postgres, self.redis, own_disk
             stack.callback(site.store.close)
             is_sqlite = self.setup == "sqlite"
@@ -189,9 +210,9 @@ class Ground:
                 yield url
 
 
-def times(short: bool) -> dict[str, str]:
-    """The environment that divides times by ten, for a short run."""
-    return {name: str(value / SHORTER) for name, value in TIMES.items()} if short else {}
+def scaled(seconds: Mapping[str, float], short: bool) -> dict[str, str]:
+    """Times as an environment: a tenth of them for a short run."""
+    return {name: str(value / SHORTER if short else value) for name, value in seconds.items()}
 
 
 def start_all(processes: list[Any]) -> None:
@@ -200,16 +221,3 @@ def start_all(processes: list[Any]) -> None:
         process.launch()
     with ThreadPoolExecutor(max(1, len(processes))) as pool:
         list(pool.map(lambda process: process.wait_ready(), processes))
-
-
-@contextmanager
-def provider(folder: Path) -> Iterator[int]:
-    """The scripted provider in a process of its own; its port."""
-    log = (folder / "provider.log").open("wb")
-    command = [sys.executable, "-m", "conversations.lab.provider"]
-    with log, subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=log) as child:
-        try:
-            assert child.stdout is not None
-            yield int(child.stdout.readline())
-        finally:
-            child.kill()

@@ -13,6 +13,7 @@ from uuid import UUID
 ROW = "SELECT status, end_reason, length, epoch FROM streaming_stream WHERE id = {}"
 CHUNKS = "SELECT start, text, epoch FROM streaming_chunk WHERE stream_id = {} ORDER BY start"
 COMMITS = "SELECT created_at, start, text FROM streaming_chunk WHERE stream_id = {} ORDER BY start"
+STREAM = "SELECT stream_id FROM conversations_message WHERE id = {}"
 CONTENT = "SELECT content FROM conversations_message WHERE stream_id = {}"
 
 
@@ -60,6 +61,11 @@ class Store:
         """What the chat keeps as the answer."""
         found = self._ask(CONTENT, stream)
         return found[0][0] if found else None
+
+    def stream_of(self, message: int) -> str:
+        """The stream of an answer."""
+        ((stream,),) = self.ask(STREAM.format("?" if self.is_sqlite else "%s"), message)
+        return str(UUID(str(stream)))
 
     def ask(self, sql: str, *parameters: object) -> list[Any]:
         """Any query, with `?` or `%s` for parameters as the database wants. Raises its errors."""

@@ -8,7 +8,8 @@ ASCII and outside the basic plane: offsets count code points.
 from __future__ import annotations
 
 import re
-from itertools import cycle, islice
+from collections.abc import Iterator
+from itertools import cycle, islice, repeat
 
 MARK = re.compile(r"([a-z]\w*?)m(\d{4,})")
 # Each @ is a word.
@@ -26,10 +27,15 @@ BLOCKS = (
 
 def tokens(name: str, count: int) -> list[str]:
     """`count` tokens of the answer `name`, each with one mark; their join is the answer."""
-    marked = [
-        f"{name}m{number:04d}{piece}" for number, piece in enumerate(islice(_pieces(), count))
-    ]
-    return [_lead() + marked[0], *marked[1:]] if marked else []
+    return list(islice(endless_tokens(name), count))
+
+
+def endless_tokens(name: str, *, flat: bool = False) -> Iterator[str]:
+    """The tokens of the answer `name` without end; `flat`: of one paragraph."""
+    lead = "" if flat else _lead()
+    for number, piece in enumerate(repeat(" ") if flat else _pieces()):
+        yield f"{lead}{name}m{number:04d}{piece}"
+        lead = ""
 
 
 def _lead() -> str:

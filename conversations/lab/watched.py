@@ -9,6 +9,7 @@ from functools import cached_property
 
 from .expected import Expected
 from .people import Person
+from .script import Script
 
 # Whether what is seen is stored is asked so often for each answer.
 ASK_SECONDS = 0.2
@@ -76,6 +77,9 @@ class Watched:
     # The whole text that its provider would say.
     oracle: str
     asked_at: float
+    script: Script
+    # What nobody may be shown: pieces of keys, addresses and errors.
+    secrets: tuple[str, ...] = ()
     sights: list[Sight] = field(default_factory=list)
     # How much the database holds; asked by observers at the moment they see something.
     ask_again_at: float = 0.0

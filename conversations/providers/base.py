@@ -37,7 +37,10 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """A piece of what the model thinks before it answers; never part of the answer."""
+    """A piece of what the model thinks before it answers; never part of the answer.
+
+    An empty one is a sign of life: after its first token the provider sent what is no text.
+    """
 
     text: str
 

@@ -2,92 +2,95 @@
 
 from __future__ import annotations
 
-import codecs
-
 from .base import ProviderError
 
-# Characters of one event or unfinished line: lets a delta of 5 MiB pass, not an endless one.
-EVENT_MAX_CHARS = 8 * 1024 * 1024
+# Bytes of one event or unfinished line: lets a delta of 5 MiB pass, not an endless one.
+EVENT_MAX_BYTES = 8 * 1024 * 1024
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class EventParser:
-    """Parses a stream of events piece by piece; `retry` and `id` fields are ignored."""
+    """Parses a stream of events piece by piece; `retry` and `id` fields are ignored.
 
-    def __init__(self, event_max_chars: int = EVENT_MAX_CHARS) -> None:
-        self._max = event_max_chars
-        self._decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+    Holds bytes until an event is complete: line ends are never a part of another character, and one
+    wide character would make a long text of its neighbours take four bytes each.
+    """
+
+    def __init__(self, event_max_bytes: int = EVENT_MAX_BYTES) -> None:
+        self._max = event_max_bytes
         self._at_start = True
         # The last piece ended in CR: a LF that follows belongs to the same line end.
         self._after_cr = False
         # Pieces of the line that has not ended yet, joined once when it does.
-        self._line: list[str] = []
-        self._line_chars = 0
-        self._name = ""
-        self._data: list[str] = []
-        self._data_chars = 0
+        self._line: list[bytes] = []
+        self._line_bytes = 0
+        self._name = b""
+        self._data: list[bytes] = []
+        self._data_bytes = 0
 
     def feed(self, data: bytes) -> list[tuple[str, str]]:
         """The events that `data` completes: list of (event name or "", data), in order.
 
         Raises ProviderError when an event or a line is longer than allowed.
         """
-        text = self._normalise(self._decoder.decode(data))
-        head, newline, tail = text.rpartition("\n")
+        head, newline, tail = self._normalise(data).rpartition(b"\n")
         if newline:
-            lines = ("".join(self._line) + head).split("\n")
+            lines = (b"".join(self._line) + head).split(b"\n")
             self._line.clear()
-            self._line_chars = 0
+            self._line_bytes = 0
+            if self._at_start:
+                self._at_start = False
+                lines[0] = lines[0].removeprefix(BYTE_ORDER_MARK)
         else:
             lines = []
         if tail:
             self._line.append(tail)
-            self._line_chars += len(tail)
-        if self._line_chars + self._data_chars > self._max:
+            self._line_bytes += len(tail)
+        if self._line_bytes + self._data_bytes > self._max:
             raise _too_large()
         return self._events(lines)
 
-    def _normalise(self, text: str) -> str:
-        """Make every line end a LF and drop the byte order mark."""
-        if not text:
-            return text
-        if self._at_start:
-            self._at_start = False
-            text = text.removeprefix("\ufeff")
-        if self._after_cr:
-            text = text.removeprefix("\n")
+    def _normalise(self, data: bytes) -> bytes:
+        """Make every line end a LF."""
+        if self._after_cr and data:
+            data = data.removeprefix(b"\n")
             self._after_cr = False
-        if "\r" in text:
-            self._after_cr = text.endswith("\r")
-            text = text.replace("\r\n", "\n").replace("\r", "\n")
-        return text
+        if b"\r" in data:
+            self._after_cr = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        return data
 
-    def _events(self, lines: list[str]) -> list[tuple[str, str]]:
+    def _events(self, lines: list[bytes]) -> list[tuple[str, str]]:
         events: list[tuple[str, str]] = []
         for line in lines:
             if not line:
                 if self._data:
-                    data = self._data[0] if len(self._data) == 1 else "\n".join(self._data)
-                    events.append((self._name, data))
+                    data = self._data[0] if len(self._data) == 1 else b"\n".join(self._data)
+                    events.append((_text(self._name), _text(data)))
                     self._data = []
-                    self._data_chars = 0
-                self._name = ""
-            elif line.startswith("data:"):
-                self._add(line[6:] if line.startswith(" ", 5) else line[5:])
-            elif line.startswith("event:"):
-                self._name = line[6:].removeprefix(" ")
-            elif line == "data":
-                self._add("")
-            elif line == "event":
-                self._name = ""
+                    self._data_bytes = 0
+                self._name = b""
+            elif line.startswith(b"data:"):
+                self._add(line[6:] if line.startswith(b" ", 5) else line[5:])
+            elif line.startswith(b"event:"):
+                self._name = line[6:].removeprefix(b" ")
+            elif line == b"data":
+                self._add(b"")
+            elif line == b"event":
+                self._name = b""
             # Everything else is a comment or a field that we do not read.
         return events
 
-    def _add(self, value: str) -> None:
+    def _add(self, value: bytes) -> None:
         self._data.append(value)
         # One for the line end between two values, so that empty ones count too.
-        self._data_chars += len(value) + 1
-        if self._data_chars > self._max:
+        self._data_bytes += len(value) + 1
+        if self._data_bytes > self._max:
             raise _too_large()
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", errors="replace")
 
 
 def _too_large() -> ProviderError:

@@ -129,6 +129,9 @@ async def converse(call: Call, decoder: Decoder) -> AsyncGenerator[Event, None]:
                 watch.after(events, decoder)
                 for event in events:
                     yield event
+                if not events and watch.has_begun:
+                    # A comment, or a part of an event: a sign of life, as a thought is.
+                    yield Reasoning("")
                 if decoder.error is not None:
                     raise decoder.error
                 if events and watch.waited < FAST_SECONDS and decoder.reason is None:
@@ -197,6 +200,11 @@ class Watch:
             # The first token is here: from now on silence between two reads counts.
             self._expect(self._limits.idle, ending=False)
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether the first token has come."""
+        return self._seconds is not None
+
     def cancel(self) -> None:
         self._handle.cancel()
 
@@ -242,6 +250,9 @@ async def _read(response: aiohttp.ClientResponse, watch: Watch, decoder: Decoder
     try:
         return await response.content.readany()
     except (aiohttp.ClientError, OSError) as error:
+        # aiohttp gives a broken answer's error before its text: what came before the cut counts.
+        if rest := response.content._read_nowait(-1):
+            return rest
         if decoder.reason is not None:
             return b""
         raise (watch.error or cut()) from error

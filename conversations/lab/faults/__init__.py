@@ -9,7 +9,7 @@ from importlib import import_module
 from ..run import Run
 from ..site import SETUPS
 
-MODULES = ("processes", "tabs", "services", "databases", "providers", "chat")
+MODULES = ("processes", "tabs", "services", "databases", "providers", "answers", "chat")
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,10 @@ class Fault:
     title: str
     inject: Callable[[Run], Awaitable[None]]
     setups: Sequence[str] = SETUPS
-    # Environment of the site's processes; may depend on whether the run is short.
+    # Environment of the site's processes.
     variables: Mapping[str, str] = field(default_factory=dict)
+    # Times among it, in seconds: a tenth of them in a short run.
+    times: Mapping[str, float] = field(default_factory=dict)
     # Numbers of processes where they are not the set-up's.
     webs: int | None = None
     workers: int | None = None
@@ -38,6 +40,7 @@ def fault(
     *,
     setups: Sequence[str] = SETUPS,
     variables: Mapping[str, str] | None = None,
+    times: Mapping[str, float] | None = None,
     webs: int | None = None,
     workers: int | None = None,
     small_disk: bool = False,
@@ -48,7 +51,15 @@ def fault(
         if name in FAULTS:
             raise ValueError(f"Two faults are called {name}.")
         FAULTS[name] = Fault(
-            name, title, inject, setups, dict(variables or {}), webs, workers, small_disk
+            name,
+            title,
+            inject,
+            setups,
+            variables or {},
+            times or {},
+            webs,
+            workers,
+            small_disk,
         )
         return inject
 

@@ -21,7 +21,7 @@ from conversations.lab import faults
 from conversations.lab.faults import Fault
 from conversations.lab.run import Run
 from conversations.lab.services import Missing
-from conversations.lab.site import SETUPS, Ground
+from conversations.lab.site import SETUPS, Ground, scaled
 
 FIELDS = ("fault", "setup", "runs", "lost", "doubled", "reordered", "recovery_s", "passed")
 
@@ -117,8 +117,9 @@ def run_one(one: Fault, ground: Ground, chance: random.Random, short: bool) -> d
     """The row of one fault in one set-up."""
     began = time.monotonic()
     try:
+        variables = {**one.variables, **scaled(one.times, short)}
         with ground.site(
-            one.variables,
+            variables,
             webs=one.webs,
             workers=one.workers,
             small_disk=one.small_disk,

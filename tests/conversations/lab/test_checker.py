@@ -52,7 +52,7 @@ def test_an_observer_may_not_go_back_or_see_more_after_the_end():
 
 
 def test_what_is_seen_must_be_stored():
-    watched = Watched("s00", None, "/", "", TEXT, 0.0)  # type: ignore[arg-type]
+    watched = Watched("s00", None, "/", "", TEXT, 0.0, Script())  # type: ignore[arg-type]
     sight = watched.sight("sse")
     watched.stored_length = lambda stream: 9
     watched.saw(sight, 10)

@@ -12,7 +12,15 @@ import pytest
 
 from conversations.lab.provider import ProviderServer, Script
 from conversations.providers.anthropic import Anthropic
-from conversations.providers.base import ChatRequest, Provider, ProviderError, Text, Turn, Usage
+from conversations.providers.base import (
+    ChatRequest,
+    Provider,
+    ProviderError,
+    Reasoning,
+    Text,
+    Turn,
+    Usage,
+)
 from conversations.providers.openai import OpenAI
 
 CORPUS = "Zoë's naïve café €5 — 日本語 😀👩‍👩‍👧 \u2028\u0085 ende"
@@ -177,6 +185,34 @@ async def test_a_cut_answer_is_never_complete_and_never_asked_for_again(
     assert answer.error.code == "cut"
     assert answer.finished is None
     assert server.stats.requests == 1
+
+
+@pytest.mark.parametrize("how", ["fin", "eof"])
+async def test_text_that_waits_to_be_read_at_the_cut_counts(
+    provider: Provider, server: ProviderServer, how: str
+) -> None:
+    server.scripts["default"] = Script(tokens=60, cut_after=50, cut=how, rate=500)
+    pieces: list[str] = []
+
+    async def read_slowly() -> None:
+        async for event in provider.stream(ChatRequest("default", [Turn("user", "x")])):
+            pieces.append(event.text)
+            # As a reader that waits for the log, until everything has come, the end of it too.
+            await server.until(open=0)
+            await asyncio.sleep(0.1)
+
+    with pytest.raises(ProviderError, match="cut"):
+        await read_slowly()
+    assert "".join(pieces) == Script(tokens=50).answer
+
+
+async def test_what_is_no_text_is_a_sign_of_life_after_the_first_token(
+    provider: Provider, server: ProviderServer
+) -> None:
+    server.scripts["default"] = Script(split=40)
+    events = [event async for event in provider.stream(ChatRequest("default", [Turn("user", "x")]))]
+    assert isinstance(events[0], Text)
+    assert Reasoning("") in events
 
 
 async def test_broken_json_ends_the_answer_and_keeps_the_text_before_it(

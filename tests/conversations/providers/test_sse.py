@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
 
@@ -82,9 +83,22 @@ def test_a_delta_of_five_mebibytes_passes() -> None:
     assert parse(b"data: ", *pieces, b"\n\n") == [("", text)]
 
 
+def test_an_unfinished_line_takes_the_memory_of_its_bytes() -> None:
+    # One wide character and many narrow ones: as text each would take four bytes.
+    piece = ("😀" + "x" * 65_000).encode()
+    parser = EventParser()
+    tracemalloc.start()
+    try:
+        for _ in range(60):
+            parser.feed(piece)
+        assert tracemalloc.get_traced_memory()[1] < 60 * len(piece) * 1.2
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("piece", [b"x" * 65_536, b"data: " + b"x" * 1_000 + b"\n", b"data\n" * 99])
 def test_a_line_or_an_event_without_end_is_refused(piece: bytes) -> None:
-    parser = EventParser(event_max_chars=300_000)
+    parser = EventParser(event_max_bytes=300_000)
     with pytest.raises(ProviderError) as refused:
         [parser.feed(piece) for _ in range(10_000)]
     assert refused.value.code == "provider"
