@@ -7,7 +7,8 @@ In a process of its own, which prints its port:
 
 The script of an answer is the one named by the request's model, else the one in the newest
 message (`script {"tokens": 300, "rate": 50}`), else the default. FILE holds scripts by model name.
-GET /stats says how many requests came, are open, were answered, and were left by their client.
+GET /stats says how many requests came, are open, were answered, and were left by their client;
+GET /calls tells each of them, in seconds of the machine's monotonic clock.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import socket
 import struct
 import subprocess
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -125,6 +127,21 @@ class Stats:
     left: int = 0
 
 
+@dataclass
+class Call:
+    """One request for an answer."""
+
+    name: str
+    # Which process asked, where its base URL says so (`/by/<caller>`).
+    caller: str
+    began_at: float
+    # Tokens that were written.
+    tokens: int = 0
+    # When it was answered or its client had left it; 0 while it is open.
+    ended_at: float = 0.0
+    was_left: bool = False
+
+
 class ProviderServer:
     """The running server; change `scripts` at any time, look at `stats` and `seen`."""
 
@@ -133,6 +150,7 @@ class ProviderServer:
         self.stats = Stats()
         # (headers, body) of each request for an answer, oldest first.
         self.seen: list[tuple[dict[str, str], dict[str, Any]]] = []
+        self.calls: list[Call] = []
         # Ports of the clients: one for each connection.
         self.clients: list[int] = []
         self.models: list[dict[str, Any]] = [{"id": "default"}]
@@ -156,10 +174,12 @@ class ProviderServer:
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=16 * 1024 * 1024)
-        app.router.add_post("/v1/chat/completions", self._openai)
-        app.router.add_post("/v1/messages", self._anthropic)
-        app.router.add_get("/v1/models", self._list)
+        for by in ("", "/by/{caller}"):
+            app.router.add_post(f"{by}/v1/chat/completions", self._openai)
+            app.router.add_post(f"{by}/v1/messages", self._anthropic)
+            app.router.add_get(f"{by}/v1/models", self._list)
         app.router.add_get("/stats", self._stats)
+        app.router.add_get("/calls", self._list_calls)
         return app
 
     async def start(self, port: int = 0) -> web.AppRunner:
@@ -174,6 +194,9 @@ class ProviderServer:
 
     async def _stats(self, request: web.Request) -> web.Response:
         return web.json_response(asdict(self.stats))
+
+    async def _list_calls(self, request: web.Request) -> web.Response:
+        return web.json_response([asdict(call) for call in self.calls])
 
     async def _list(self, request: web.Request) -> web.Response:
         # `headers` matter with a redirecting status alone.
@@ -192,12 +215,18 @@ class ProviderServer:
         assert request.transport is not None
         self.clients.append(request.transport.get_extra_info("peername")[1])
         await self._count(requests=1, open=1)
+        script = self._script(body)
+        caller = request.match_info.get("caller", "")
+        call = Call(script.name or body["model"], caller, time.monotonic())
+        self.calls.append(call)
         try:
-            response = await self._answer(request, body, events)
+            response = await self._answer(request, call, script, body, events)
         except (asyncio.CancelledError, ConnectionError):
+            call.ended_at, call.was_left = time.monotonic(), True
             # Shielded: the count must not be lost with the request.
             await asyncio.shield(self._count(left=1, open=-1))
             raise
+        call.ended_at = time.monotonic()
         await self._count(done=1, open=-1)
         return response
 
@@ -216,9 +245,13 @@ class ProviderServer:
         return self.scripts.get("default", Script())
 
     async def _answer(
-        self, request: web.Request, body: dict[str, Any], events: Any
+        self,
+        request: web.Request,
+        call: Call,
+        script: Script,
+        body: dict[str, Any],
+        events: Any,
     ) -> web.StreamResponse:
-        script = self._script(body)
         count = self._requests_of[body["model"]] = self._requests_of.get(body["model"], 0) + 1
         await asyncio.sleep(script.delay)
         if script.refuse_field and script.refuse_field in body:
@@ -233,11 +266,16 @@ class ProviderServer:
         await response.prepare(request)
         if script.bom:
             await response.write(b"\xef\xbb\xbf")
-        await self._stream(request, response, script, events(script, body))
+        await self._stream(request, response, call, script, events(script, body))
         return response
 
     async def _stream(
-        self, request: web.Request, response: web.StreamResponse, script: Script, events: Any
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        call: Call,
+        script: Script,
+        events: Any,
     ) -> None:
         """Write the events, each token at its own absolute time."""
         loop = asyncio.get_running_loop()
@@ -253,6 +291,7 @@ class ProviderServer:
                     cut(request, script.cut)
                     return
             await write(response, event, script.split)
+            call.tokens += is_token
         while script.hold_open:
             await response.write(b": still here\n\n")
             await asyncio.sleep(0.05)

@@ -93,6 +93,7 @@ class Run:
         asked_at = time.monotonic()
         path, stream = await person.start_chat(script.changed(), model)
         watched = Watched(script.name, person, path, stream, script.answer, asked_at)
+        watched.model = model
         watched.stored_length = self.site.store.length
         for observer in observers:
             self.observe(watched, observer)
@@ -115,15 +116,18 @@ class Run:
 
     # --- Moments and conditions
 
-    async def moment(self, low: float = 0.15, high: float = 0.6) -> None:
+    async def moment(
+        self, low: float = 0.15, high: float = 0.6, answers: Sequence[Watched] | None = None
+    ) -> None:
         """Wait for a seeded moment in mid-answer: a share of the text that half have seen."""
         share = self.chance.uniform(low, high)
+        among = self.answers if answers is None else answers
 
         def reached() -> bool:
             return (
                 median(
                     max((sight.length for sight in one.sights), default=0) / len(one.oracle)
-                    for one in self.answers
+                    for one in among
                 )
                 >= share
             )
@@ -169,6 +173,18 @@ class Run:
                     self.problems.append(
                         f"{watched.name} by {sight.observer} went on after "
                         f"{grew - since:.1f} s; {within:g} s are allowed"
+                    )
+
+    def steady(self, since: float, within: float, answers: Sequence[Watched] | None = None) -> None:
+        """Take the longest wait of each observer for more after `since`; call it after the end."""
+        for watched in self.answers if answers is None else answers:
+            for sight in watched.sights:
+                silence = sight.longest_silence(since)
+                self.recovery.append(silence)
+                if silence > within:
+                    self.problems.append(
+                        f"{watched.name} by {sight.observer} saw nothing for {silence:.1f} s; "
+                        f"{within:g} s are allowed"
                     )
 
     async def do(self, function: Callable[..., T], *args: Any) -> T:

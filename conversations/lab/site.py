@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from . import services
+from .provider import Call
 from .services import ROOT, Postgres, Process, Redis, Server, Worker
 from .store import Store
 
@@ -76,9 +77,17 @@ class Site:
 
     def provider_stats(self) -> dict[str, int]:
         """What the scripted provider has seen: requests, open, done, left."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.provider_port}/stats") as answer:
-            stats: dict[str, int] = json.load(answer)
+        stats: dict[str, int] = self._ask_provider("/stats")
         return stats
+
+    def provider_calls(self, caller: Process | None = None) -> list[Call]:
+        """The requests for answers that it has seen, of all or of one process; oldest first."""
+        calls = [Call(**call) for call in self._ask_provider("/calls")]
+        return [call for call in calls if caller is None or call.caller == caller.name]
+
+    def _ask_provider(self, path: str) -> Any:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.provider_port}{path}") as answer:
+            return json.load(answer)
 
     def manage(self, *arguments: str) -> str:
         return services.manage(self.env, *arguments)
@@ -133,10 +142,8 @@ class Ground:
             provider_port = stack.enter_context(provider(folder))
             url = stack.enter_context(self._database(folder))
             env = self._env(url) | {
-                "OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
                 "OPENAI_MODELS": CARRIES_ON.partition(":")[2],
                 "OPENAI_CARRIES_ON": "True",
-                "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{provider_port}",
                 "ANTHROPIC_API_KEY": "none",
                 "ANTHROPIC_MODELS": STARTS_ANEW.partition(":")[2],
                 "DEFAULT_MODEL": CARRIES_ON,
@@ -156,6 +163,10 @@ class Ground:
             site.webs = [Server(folder, env, name=f"web{n}") for n in range(webs)]
             site.workers = [Worker(folder, env, name=f"worker{n}") for n in range(workers)]
             for process in site.processes:
+                # The provider knows from the path which process asks.
+                base = f"http://127.0.0.1:{provider_port}/by/{process.name}"
+                urls = {"OPENAI_BASE_URL": f"{base}/v1", "ANTHROPIC_BASE_URL": base}
+                process.env = {**urls, **env}
                 stack.enter_context(services.destroying(process))
             start_all(site.processes)
             yield site

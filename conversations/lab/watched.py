@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from .people import Person
 
@@ -62,6 +63,13 @@ class Sight:
             times.append(self.ended_at)
         return min(times, default=None)
 
+    def longest_silence(self, since: float) -> float:
+        """The longest time after `since` in which it saw nothing new, up to the end."""
+        times = [since, *(at for at, _ in self.growth if at > since)]
+        if self.ended_at > since:
+            times.append(self.ended_at)
+        return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
+
 
 @dataclass
 class Watched:
@@ -74,6 +82,7 @@ class Watched:
     # The whole text that its provider would say.
     oracle: str
     asked_at: float
+    model: str = ""
     sights: list[Sight] = field(default_factory=list)
     # How much the database holds; asked by observers at the moment they see something.
     ask_again_at: float = 0.0

@@ -9,7 +9,7 @@ from importlib import import_module
 from ..run import Run
 from ..site import SETUPS
 
-MODULES = ("processes", "tabs", "services", "providers", "chat")
+MODULES = ("processes", "restarts", "claims", "clocks", "tabs", "services", "providers", "chat")
 
 
 @dataclass(frozen=True)
