@@ -51,6 +51,8 @@ class Call:
     """One request for an answer."""
 
     name: str
+    # Which process asked, where its base URL says so (`/by/<caller>`).
+    caller: str
     began_at: float
     # Tokens that were written, and when the last event was.
     tokens: int = 0
@@ -91,9 +93,10 @@ class ProviderServer:
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=16 * 1024 * 1024)
-        app.router.add_post("/v1/chat/completions", self._openai)
-        app.router.add_post("/v1/messages", self._anthropic)
-        app.router.add_get("/v1/models", self._list)
+        for by in ("", "/by/{caller}"):
+            app.router.add_post(f"{by}/v1/chat/completions", self._openai)
+            app.router.add_post(f"{by}/v1/messages", self._anthropic)
+            app.router.add_get(f"{by}/v1/models", self._list)
         app.router.add_get("/stats", self._stats)
         app.router.add_get("/calls", self._list_calls)
         return app
@@ -130,10 +133,11 @@ class ProviderServer:
         self.seen.append((dict(request.headers), body))
         assert request.transport is not None
         self.clients.append(request.transport.get_extra_info("peername")[1])
-        script = self._script(body)
-        call = Call(script.name or body["model"], time.monotonic())
-        self.calls.append(call)
         await self._count(requests=1, open=1)
+        script = self._script(body)
+        caller = request.match_info.get("caller", "")
+        call = Call(script.name or body["model"], caller, time.monotonic())
+        self.calls.append(call)
         try:
             response = await self._answer(request, call, script, events, body)
         except (asyncio.CancelledError, ConnectionError):

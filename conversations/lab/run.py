@@ -83,7 +83,10 @@ class Run:
         asking = [
             self._ask(
                 number,
-                Script(name=f"s{number:02d}", **general | each[number // len(models) % len(each)]),
+                Script(
+                    name=f"s{number:02d}",
+                    **{**general, **each[number // len(models) % len(each)]},
+                ),
                 models[number % len(models)],
                 observers,
             )
@@ -104,7 +107,7 @@ class Run:
         message = int(answer_of(page).get("id").removeprefix("message-"))
         stream = self.site.store.stream_of(message)
         watched = Watched(
-            script.name, person, path, stream, normalise(script.answer), asked_at, script
+            script.name, person, path, stream, normalise(script.answer), asked_at, script, model
         )
         watched.stored_length = self.site.store.length
         for observer in observers:
@@ -132,15 +135,18 @@ class Run:
 
     # --- Moments and conditions
 
-    async def moment(self, low: float = 0.15, high: float = 0.6) -> None:
+    async def moment(
+        self, low: float = 0.15, high: float = 0.6, answers: Sequence[Watched] | None = None
+    ) -> None:
         """Wait for a seeded moment in mid-answer: a share of the text that half have seen."""
         share = self.chance.uniform(low, high)
+        among = self.answers if answers is None else answers
 
         def reached() -> bool:
             return (
                 median(
                     max((sight.length for sight in one.sights), default=0) / len(one.oracle)
-                    for one in self.answers
+                    for one in among
                 )
                 >= share
             )
@@ -194,6 +200,18 @@ class Run:
                         f"{grew - since:.1f} s; {within:g} s are allowed"
                     )
         self.expect(len(self.recovery) > counted, "every answer was over before that moment")
+
+    def steady(self, since: float, within: float, answers: Sequence[Watched] | None = None) -> None:
+        """Take the longest wait of each observer for more after `since`; call it after the end."""
+        for watched in self.answers if answers is None else answers:
+            for sight in watched.sights:
+                silence = sight.longest_silence(since)
+                self.recovery.append(silence)
+                if silence > within:
+                    self.problems.append(
+                        f"{watched.name} by {sight.observer} saw nothing for {silence:.1f} s; "
+                        f"{within:g} s are allowed"
+                    )
 
     async def do(self, function: Callable[..., T], *args: Any) -> T:
         """Call what blocks (processes, commands) while the observers go on."""

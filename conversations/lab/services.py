@@ -105,6 +105,10 @@ class Process:
         return self.process.pid
 
     @property
+    def name(self) -> str:
+        return self.log.stem
+
+    @property
     def is_running(self) -> bool:
         return hasattr(self, "process") and self.process.poll() is None
 

@@ -94,9 +94,13 @@ class Site:
         stats: dict[str, int] = self._ask_provider("/stats")
         return stats
 
-    def provider_calls(self) -> list[Call]:
-        """The requests for answers that it has seen since its last start, oldest first."""
-        return [Call(**call) for call in self._ask_provider("/calls")]
+    def provider_calls(self, caller: Process | None = None) -> list[Call]:
+        """The requests for answers that it has seen since its last start, oldest first.
+
+        Of all processes, or of one.
+        """
+        calls = [Call(**call) for call in self._ask_provider("/calls")]
+        return [call for call in calls if caller is None or call.caller == caller.name]
 
     def _ask_provider(self, path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.provider.port}{path}") as answer:
@@ -165,10 +169,8 @@ class Ground:
             )
             url = stack.enter_context(self._database(folder, own_disk))
             env = self._env(url) | {
-                "OPENAI_BASE_URL": f"http://127.0.0.1:{provider.port}/v1",
                 "OPENAI_MODELS": CARRIES_ON.partition(":")[2],
                 "OPENAI_CARRIES_ON": "True",
-                "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{provider.port}",
                 "ANTHROPIC_API_KEY": "none",
                 "ANTHROPIC_MODELS": STARTS_ANEW.partition(":")[2],
                 "DEFAULT_MODEL": CARRIES_ON,
@@ -188,6 +190,10 @@ class Ground:
             site.webs = [Server(folder, env, name=f"web{n}") for n in range(webs)]
             site.workers = [Worker(folder, env, name=f"worker{n}") for n in range(workers)]
             for process in site.processes:
+                # The provider knows from the path which process asks.
+                base = f"http://127.0.0.1:{provider.port}/by/{process.name}"
+                urls = {"OPENAI_BASE_URL": f"{base}/v1", "ANTHROPIC_BASE_URL": base}
+                process.env = {**urls, **env}
                 stack.enter_context(services.destroying(process))
             start_all(site.processes)
             yield site

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 
 from .expected import Expected
 from .people import Person
@@ -65,6 +66,13 @@ class Sight:
             times.append(self.ended_at)
         return min(times, default=None)
 
+    def longest_silence(self, since: float) -> float:
+        """The longest time after `since` in which it saw nothing new, up to the end."""
+        times = [since, *(at for at, _ in self.growth if at > since)]
+        if self.ended_at > since:
+            times.append(self.ended_at)
+        return max((later - earlier for earlier, later in pairwise(times)), default=0.0)
+
 
 @dataclass
 class Watched:
@@ -77,7 +85,8 @@ class Watched:
     # The whole text that its provider would say.
     oracle: str
     asked_at: float
-    script: Script
+    script: Script = field(default_factory=Script)
+    model: str = ""
     # What nobody may be shown: pieces of keys, addresses and errors.
     secrets: tuple[str, ...] = ()
     sights: list[Sight] = field(default_factory=list)

@@ -9,7 +9,18 @@ from importlib import import_module
 from ..run import Run
 from ..site import SETUPS
 
-MODULES = ("processes", "tabs", "services", "databases", "providers", "answers", "chat")
+MODULES = (
+    "processes",
+    "restarts",
+    "claims",
+    "clocks",
+    "tabs",
+    "services",
+    "databases",
+    "providers",
+    "answers",
+    "chat",
+)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from ..run import Run
 from ..services import MAX_CONNECTIONS
 from ..tab import SOCKET_PATH
 from . import fault
-from .providers import expect_all
+from .providers import expect_end
 from .services import expect_untouched, readiness
 
 KEPT = "kept words"
@@ -210,7 +210,10 @@ async def fill_disk(run: Run) -> None:
         freed = time.monotonic()
     await run.until_over()
     run.recovered(freed, within=run.limit(5))
-    await expect_all(run, ("error", "storage"))
+    for watched in asked:
+        expect_end(run, watched, "error", "storage")
+        row = site.store.row(watched.stream)
+        run.expect(row and row.length, f"{watched.name}: no text was kept")
     again = await run.ask(tokens=50)
     run.samples = len(asked)
     await run.until_over()

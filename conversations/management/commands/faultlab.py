@@ -143,8 +143,9 @@ async def play(one: Fault, run: Run) -> dict[str, Any]:
 
 def failed(error: Exception) -> dict[str, Any]:
     """The row of a run that ended by an error; nothing is proved by it."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{Path(last.filename).name}:{last.lineno}"
+    frames = traceback.extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "conversations" in Path(frame.filename).parts]
+    where = ", ".join(f"{Path(one.filename).name}:{one.lineno}" for one in ours[-4:])
     words = [f"{type(error).__name__} at {where}: {error}", *getattr(error, "__notes__", ())]
     counts = dict.fromkeys(("runs", "lost", "doubled", "reordered"), 0)
     recovery = {"median": None, "worst": None}
