@@ -26,7 +26,7 @@ def test_the_example_names_every_variable_that_is_read_and_no_other():
     read = set()
     for path in (ROOT / "chatsite").rglob("*.py"):
         read |= set(
-            re.findall(r'\benv(?:str|bool|int|list|networks)\(\s*"(\w+)"', path.read_text())
+            re.findall(r'\benv(?:str|bool|int|list|networks|_like)\(\s*"(\w+)"', path.read_text())
         )
     example = (ROOT / ".env.example").read_text()
     named = set(re.findall(r"^#?([A-Z_]+)=", example, re.MULTILINE))
