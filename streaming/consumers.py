@@ -118,8 +118,6 @@ class StreamConsumer(AsyncConsumer):
         # Set when the access is to be asked again at once.
         self._asked = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
-        if self.hub.is_draining:
-            await self._refuse(RESTARTING)
         if not self._has_place():
             await self._refuse(TOO_MANY)
         _sockets.add(self)
@@ -321,7 +319,7 @@ def _may_read(user: Any, stream_id: UUID) -> bool:
 
 
 async def close_all_sockets() -> None:
-    """Take no new sockets and close all, so that their pages come back to another process."""
+    """Close all sockets, so that their pages come back: to another process, where there is one."""
     get_hub().is_draining = True
     closing = (one.close(RESTARTING) for one in list(_sockets))
     await asyncio.gather(*closing, return_exceptions=True)

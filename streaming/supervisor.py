@@ -159,8 +159,9 @@ def runner_state() -> str:
 
 
 async def drain(timeout: float) -> None:
-    """Take no new sockets and close all, let answers end and say so next door; see `Runs.drain`.
+    """Send all pages on, let answers end and say so next door; see `Runs.drain`.
 
+    A page that finds no other process comes back here, sees its answer end, and is sent on again.
     HTTP readers that wait for text are answered last.
     """
     from .consumers import close_all_sockets
@@ -169,6 +170,7 @@ async def drain(timeout: float) -> None:
     if _supervisor is not None and not _supervisor._loop.is_closed():
         await _supervisor.drain(timeout)
     await get_hub().doorbell.settle()
+    await close_all_sockets()
     get_hub().let_readers_go()
 
 

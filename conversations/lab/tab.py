@@ -21,10 +21,11 @@ from .watched import Sight, Watched
 
 ACK_BYTES = 32 * 1024
 ACK_SECONDS = 1.0
-SILENCE_SECONDS = 20.0
+# Silence, and how late it may be noticed.
+SILENCE_SECONDS = 15.0 + 2.5
 NOTICE_SECONDS = 0.15
 BACKOFF_SECONDS = 0.25
-PROMPT_SECONDS, PROMPT_ATTEMPTS, LONG_SECONDS = 2.0, 30, 10.0
+PROMPT_SECONDS, PROMPT_ATTEMPTS, LONG_SECONDS = 1.5, 30, 10.0
 LASTING_SECONDS = 5.0
 SOCKET_PATH = "/ws/streaming/"
 # The close code for whoever may not read here any more.

@@ -48,7 +48,7 @@ async def ready(person: Person, server: Server) -> tuple[int, dict[str, str]]:
         return response.status, await response.json()
 
 
-async def test_a_drain_answers_forms_refuses_sockets_and_lets_the_answer_end(
+async def test_a_drain_answers_forms_and_lets_the_answer_end_and_be_seen(
     server: Server,
 ) -> None:
     async with Person() as person, asyncio.timeout(60):
@@ -60,11 +60,13 @@ async def test_a_drain_answers_forms_refuses_sockets_and_lets_the_answer_end(
             await reader.until_end()
         status, parts = await ready(person, server)
         assert (status, parts["server"], parts["database"]) == (503, "draining", "ok")
-        with pytest.raises(aiohttp.WSServerHandshakeError):
-            await person.follow(server.url, stream)
+        # No other process is there: the page comes back here and sees its answer to the end.
+        again = await person.follow(server.url, stream)
         # Its answer waits for the next process; the message is stored.
         await person.ask(server.url, "One more", model="openai:steady")
         assert count(server, "conversations_conversation") == 2
+        await again.until_end()
+        assert (again.status, again.end) == ("done", len(TEXT))
         assert await asyncio.to_thread(server.process.wait, 30) == 0
         assert "Traceback" not in server.output()
         with closing(sqlite3.connect(server.folder / "db.sqlite3")) as connection:

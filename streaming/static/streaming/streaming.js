@@ -4,11 +4,13 @@
 
 const ACK_BYTES = 32 * 1024;
 const ACK_MS = 1000;
-const SILENCE_MS = 20_000; // the server's heartbeat comes every 10 s
+const SILENCE_MS = 15_000; // the server's heartbeat comes every 10 s
+const LISTEN_MS = 2500; // silence is looked for so often
+const LOOKED_AT_MS = 12_000; // a page that is looked at again takes it for silence sooner
 const LASTING_MS = 5000; // a socket that lived so long was no failed attempt
 const SHOW_LOST_MS = 1500;
-// A restarted server is found within two seconds; one that stays away is asked less often.
-const PROMPT_MS = 2000;
+// A restarted server is found and read within two seconds; one that stays away is asked less often.
+const PROMPT_MS = 1500;
 const PROMPT_ATTEMPTS = 30;
 const LONG_MS = 10_000;
 const NOTICE_MS = 150;
@@ -101,11 +103,11 @@ function reconnectIfSilent(limit) {
   if (isDead || Date.now() - heardAt > limit) reconnect();
 }
 
-setInterval(() => socket && reconnectIfSilent(SILENCE_MS), 5000);
+setInterval(() => socket && reconnectIfSilent(SILENCE_MS), LISTEN_MS);
 window.addEventListener("online", reconnect);
 window.addEventListener("pageshow", (event) => event.persisted && reconnect());
 document.addEventListener("visibilitychange", () => {
-  if (!document.hidden) reconnectIfSilent(SILENCE_MS / 2 + 2000);
+  if (!document.hidden) reconnectIfSilent(LOOKED_AT_MS);
 });
 
 // --- Acknowledgements: each 32 KiB or second, so that a slow tab is noticed
