@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from streaming.normalise import normalise
 
 from .checker import check
-from .people import Person
+from .people import HasUrl, Person
 from .provider import Call
 from .readers import poll, read_events
 from .script import Script
@@ -49,7 +49,12 @@ class Run:
     complete: bool = True
     # Names of the answers that the fault has deleted.
     gone: set[str] = field(default_factory=set)
+    # What people connect to; the web processes unless a fault puts something before them.
+    fronts: Sequence[HasUrl] = ()
     _tasks: list[asyncio.Task[Any]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.fronts = self.fronts or self.site.webs
 
     # --- Times
 
@@ -100,7 +105,7 @@ class Run:
     async def _ask(
         self, number: int, script: Script, model: str, observers: Sequence[str]
     ) -> Watched:
-        person = Person(self.site.webs, first=number)
+        person = Person(self.fronts, first=number)
         asked_at = time.monotonic()
         path, page = await person.start_chat(script.changed(), model)
         # A page does not name the stream of an answer that has ended by then.

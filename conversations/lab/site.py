@@ -125,7 +125,7 @@ class Ground:
         """Start the services and migrate a template. Raises Missing."""
         with ExitStack() as stack:
             if self.setup == "postgres":
-                self.postgres = stack.enter_context(services.postgres())
+                self.postgres = stack.enter_context(services.postgres(log_line_prefix="%a|"))
                 self.redis = stack.enter_context(services.redis())
                 self._template_url = stack.enter_context(self.postgres.database())
             else:
@@ -193,7 +193,7 @@ class Ground:
                 # The provider knows from the path which process asks.
                 base = f"http://127.0.0.1:{provider.port}/by/{process.name}"
                 urls = {"OPENAI_BASE_URL": f"{base}/v1", "ANTHROPIC_BASE_URL": base}
-                process.env = {**urls, **env}
+                process.env = {"PGAPPNAME": process.name, **urls, **env}
                 stack.enter_context(services.destroying(process))
             start_all(site.processes)
             yield site

@@ -198,6 +198,20 @@ class Tab:
             "data-end": str(header["end"]),
             "data-key": header["key"],
         }
+        self._put(header, fragments)
+        if header["t"] == "end":
+            element.attributes["data-status"] = header["status"]
+            del element.attributes["data-stream"]
+        if stream == self.watched.stream:
+            self._check_shown()
+            if header["t"] == "end":
+                self._finish(element)
+                self.sight.end(header["status"])
+        if len(self.sight.back_at) < len(self.sight.lost_at):
+            self.sight.back_at.append(asyncio.get_running_loop().time())
+
+    def _put(self, header: dict[str, Any], fragments: str) -> None:
+        """Change the document as the frame says."""
         try:
             rest = swap(self.document, fragments)
         except LookupError as error:
@@ -205,16 +219,9 @@ class Tab:
             return
         if any(not isinstance(one, str) or one.strip() for one in rest):
             self.sight.problem("a frame holds what is no out-of-band fragment")
-        if header["t"] == "end":
-            element.attributes["data-status"] = header["status"]
-            del element.attributes["data-stream"]
-        if stream == self.watched.stream:
-            self._check_shown()
-            if header["t"] == "end":
-                self.sight.final_html = body_html(element)
-                self.sight.end(header["status"])
-        if len(self.sight.back_at) < len(self.sight.lost_at):
-            self.sight.back_at.append(asyncio.get_running_loop().time())
+
+    def _finish(self, element: Element) -> None:
+        self.sight.final_html = body_html(element)
 
     def _check_shown(self) -> None:
         """Hold what the page shows against the oracle."""

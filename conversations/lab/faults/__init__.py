@@ -15,6 +15,7 @@ MODULES = (
     "claims",
     "clocks",
     "tabs",
+    "crowds",
     "services",
     "databases",
     "providers",

@@ -162,6 +162,6 @@ def expect_caught_up(run: Run, listening: float, stored: Sequence[int]) -> None:
         for sight in watched.sights:
             caught_up = next((at for at, seen in sight.growth if seen >= length), sight.ended_at)
             run.expect(
-                caught_up <= listening + 2,
+                caught_up <= listening + run.limit(2),
                 f"{watched.name} by {sight.observer} caught up after {caught_up - listening:.1f} s",
             )
