@@ -31,7 +31,7 @@ DEFAULTS: dict[str, Any] = {
     "CHECK_SECONDS": 0.5,
     # A stream whose (epoch, beat) was seen unchanged for so long, over rounds so far apart.
     "ABANDONED_SECONDS": 10.0,
-    "SWEEP_SECONDS": 2.5,
+    "SWEEP_SECONDS": 1.5,
     "MAX_ATTEMPTS": 3,
     # Running answers get so long to end at shutdown.
     "DRAIN_SECONDS": 30.0,

@@ -57,10 +57,11 @@ _sockets_of: Counter[object] = Counter()
 class PageFollower:
     """A stream that the socket's page follows; see `tails.Follower`."""
 
-    def __init__(self, socket: StreamConsumer, tail: Tail, cut: int, key: str) -> None:
+    def __init__(self, socket: StreamConsumer, tail: Tail, cut: int, end: int, key: str) -> None:
         self.socket = socket
         self.tail = tail
         self.cut = cut
+        self.end = end
         self.key = key
         self.in_step = False
 
@@ -191,7 +192,8 @@ class StreamConsumer(AsyncConsumer):
 
     async def receive_follow(self, content: dict[str, Any]) -> None:
         stream_id = UUID(content["stream"])
-        cut, key = int(content["cut"]), str(content["key"])
+        cut, end = int(content["cut"]), int(content.get("end", 0))
+        key = str(content["key"])
         if len(self.followers) >= conf.MAX_FOLLOWS and stream_id not in self.followers:
             await self.close(TOO_MANY)
             return
@@ -200,7 +202,7 @@ class StreamConsumer(AsyncConsumer):
             return
         tail = self.hub.tail(stream_id)
         before = self.followers.get(stream_id)
-        follower = self.followers[stream_id] = PageFollower(self, tail, cut, key)
+        follower = self.followers[stream_id] = PageFollower(self, tail, cut, end, key)
         tail.join(follower)
         # Last, so that a page that was out of step keeps the tail, and its document, alive.
         if before is not None:

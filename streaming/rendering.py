@@ -50,22 +50,29 @@ def wire_size(text: str) -> int:
 
 
 def merged(
-    document: LiveDocument, *, full: bool, pieces: Iterable[tuple[int, str]], at_most: int | None
+    document: LiveDocument,
+    *,
+    full: bool,
+    pieces: Iterable[tuple[int, str]],
+    at_most: int | None,
+    shown: int,
 ) -> Delta:
     """Closed pieces (offset of the end, HTML) and the open block, as far as `at_most` bytes go.
 
     The first of them goes whatever its size: nothing smaller than a block can be put in a page.
+    And so does all that the page shows up to `shown`: it must not go back.
     """
     taken: list[str] = []
     size, stop = 0, None
     for end, html in pieces:
         size += wire_size(html)
-        if at_most is not None and taken and size > at_most:
+        if at_most is not None and taken and size > at_most and (stop or 0) >= shown:
             return Delta(full, "".join(taken), open="", stop=stop)
         taken.append(html)
         stop = end
     open_html = document.open_html
-    if at_most is not None and taken and open_html and size + wire_size(open_html) > at_most:
+    too_large = at_most is not None and size + wire_size(open_html) > at_most
+    if too_large and taken and open_html and (stop or 0) >= shown:
         return Delta(full, "".join(taken), open="", stop=stop)
     return Delta(full, "".join(taken), open=open_html)
 
@@ -111,10 +118,11 @@ class LiveDocument(Protocol):
         """Close the document; full when the pieces differ from the one-shot HTML."""
         ...
 
-    def since(self, cut: int, key: str, at_most: int | None = None) -> Delta:
+    def since(self, cut: int, key: str, at_most: int | None = None, shown: int = 0) -> Delta:
         """What a page needs whose closed blocks end at `cut`: full when it cannot be told.
 
-        With `at_most` only so many bytes of it, by whole blocks; see `Delta.stop`.
+        With `at_most` only so many bytes of it, by whole blocks, but unless it is full never less
+        than what the page shows up to `shown`; see `Delta.stop`.
         """
         ...
 
@@ -192,14 +200,15 @@ class PlainTextDocument:
         self.cut = self.end
         return Delta(full=False, closed=self._pieces[-1], open="")
 
-    def since(self, cut: int, key: str, at_most: int | None = None) -> Delta:
+    def since(self, cut: int, key: str, at_most: int | None = None, shown: int = 0) -> Delta:
         index = bisect_left(self._starts, cut)
         known = cut == self.cut or self._starts[index : index + 1] == [cut]
         full = key != self.key or not known
         first = 0 if full else index
         ends = chain(islice(self._starts, first + 1, None), [self.cut])
         pieces = zip(ends, islice(self._pieces, first, None), strict=False)
-        return merged(self, full=full, pieces=pieces, at_most=at_most)
+        shown = 0 if full else shown
+        return merged(self, full=full, pieces=pieces, at_most=at_most, shown=shown)
 
     @staticmethod
     def _html(text: str) -> str:

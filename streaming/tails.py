@@ -44,8 +44,10 @@ logger = logging.getLogger(__name__)
 class Follower(Protocol):
     """One page that follows the stream."""
 
-    # Where the page stands; the tail sets them with each frame that it hands over.
+    # Where the page stands; the tail sets them with each frame that it hands over. It shows the
+    # text up to `end`, of which the closed blocks reach to `cut`.
     cut: int
+    end: int
     key: str
     in_step: bool
 
@@ -115,7 +117,9 @@ class Tail:
             # The last piece would not fit, and to find out costs its size at each tick.
             return
         around = AROUND_BYTES + wire_size(self._foot)
-        delta = document.since(follower.cut, follower.key, max(1, room - around))
+        # What a page says that it shows is its own claim: no more than a frame's worth is owed.
+        shown = min(follower.end, follower.cut + conf.UNACKED_BYTES)
+        delta = document.since(follower.cut, follower.key, max(1, room - around), shown)
         frame = self._frame(delta, max(0, follower.cut))
         if frame.size <= room or not _is_small(room):
             self._hand_over(follower, frame, delta.stop)
@@ -124,6 +128,7 @@ class Tail:
         """Push the frame to a page that then stands at `stop` or, with None, in step."""
         assert self._document is not None
         follower.cut = self._document.cut if stop is None else stop
+        follower.end = self._document.end if stop is None else stop
         follower.key = self._document.key
         follower.in_step = stop is None
         follower.push(frame)

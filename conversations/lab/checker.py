@@ -107,7 +107,8 @@ async def _check_page(tally: Tally, watched: Watched) -> None:
     if not tabs:
         return
     page = await watched.person.page(watched.path)
-    fresh = body_html(answer_of(page))
+    # The chat may have gone on meanwhile.
+    fresh = body_html(page.find(f"message-{watched.message}") or answer_of(page))
     for sight in tabs:
         if sight.final_html != fresh:
             tally.problems.append(f"{watched.name}: the tab's HTML is not that of a fresh page")

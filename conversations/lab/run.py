@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, TypeVar
@@ -77,11 +77,13 @@ class Run:
         models: Sequence[str] = (CARRIES_ON, STARTS_ANEW),
         observers: Sequence[str] = OBSERVERS,
         each: Sequence[Mapping[str, Any]] = ({},),
+        then: Callable[[Watched], Awaitable[None]] | None = None,
         **script: Any,
     ) -> list[Watched]:
         """Let `count` people ask, each under observation; their models take turns.
 
-        `script` holds for all answers, a member of `each` for every model's next one.
+        `script` holds for all answers, a member of `each` for every model's next one. `then` is
+        called for each as soon as it was asked for.
         """
         first = len(self.answers)
         general = {"tokens": tokens, "rate": rate, **script}
@@ -94,6 +96,7 @@ class Run:
                 ),
                 models[number % len(models)],
                 observers,
+                then,
             )
             for number in range(first, first + count)
         ]
@@ -103,7 +106,12 @@ class Run:
         return list(asked)
 
     async def _ask(
-        self, number: int, script: Script, model: str, observers: Sequence[str]
+        self,
+        number: int,
+        script: Script,
+        model: str,
+        observers: Sequence[str],
+        then: Callable[[Watched], Awaitable[None]] | None,
     ) -> Watched:
         person = Person(self.fronts, first=number)
         asked_at = time.monotonic()
@@ -112,11 +120,22 @@ class Run:
         message = int(answer_of(page).get("id").removeprefix("message-"))
         stream = self.site.store.stream_of(message)
         watched = Watched(
-            script.name, person, path, stream, normalise(script.answer), asked_at, script, model
+            script.name,
+            person,
+            path,
+            stream,
+            normalise(script.answer),
+            asked_at,
+            script,
+            model,
+            message=message,
+            first_page=page,
         )
         watched.stored_length = self.site.store.length
         for observer in observers:
             self.observe(watched, observer)
+        if then is not None:
+            await then(watched)
         return watched
 
     def observe(self, watched: Watched, observer: str) -> Tab | None:

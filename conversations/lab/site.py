@@ -29,7 +29,7 @@ CARRIES_ON, STARTS_ANEW = "openai:lab", "anthropic:lab"
 # Times that a short run divides by ten.
 TIMES = {
     "STREAMING_ABANDONED_SECONDS": 10.0,
-    "STREAMING_SWEEP_SECONDS": 2.5,
+    "STREAMING_SWEEP_SECONDS": 1.5,
     "STREAMING_BEAT_SECONDS": 2.0,
     "STREAMING_POLL_SECONDS": 2.0,
     "STREAMING_HEARTBEAT_SECONDS": 10.0,

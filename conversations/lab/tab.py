@@ -151,7 +151,8 @@ class Tab:
         stream = element.get("data-stream")
         self._asked.add(stream)
         cut = int(element.get("data-cut") or -1)
-        await self._send(type="follow", stream=stream, cut=cut, key=element.get("data-key"))
+        end, key = int(element.get("data-end") or 0), element.get("data-key")
+        await self._send(type="follow", stream=stream, cut=cut, end=end, key=key)
 
     async def _watch(self, element: Element) -> None:
         version = int(element.get("data-version"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
+from .dom import Element
 from .expected import Expected
 from .people import Person
 from .script import Script
@@ -87,6 +88,10 @@ class Watched:
     asked_at: float
     script: Script = field(default_factory=Script)
     model: str = ""
+    # The answer's number among all messages.
+    message: int = 0
+    # The chat as the answer to its first form drew it.
+    first_page: Element | None = None
     # What nobody may be shown: pieces of keys, addresses and errors.
     secrets: tuple[str, ...] = ()
     sights: list[Sight] = field(default_factory=list)

@@ -143,13 +143,13 @@ def test_a_page_drawn_at_any_moment_is_brought_into_step(text: str, seed: int) -
     """The page comes from another process: its document was fed the text so far at once."""
     rng = random.Random(seed)
     document, so_far = RUST.live(), ""
-    waiting: list[tuple[str, int, str]] = []
+    waiting: list[tuple[str, int, int, str]] = []
     for piece in pieces(text, rng, 30):
         so_far += piece
         document.feed(piece)
         drawn = RUST.live(so_far)
-        waiting.append((drawn.closed_html, drawn.cut, drawn.key))
-        for closed, cut, key in rng.sample(waiting, min(3, len(waiting))):
+        waiting.append((drawn.closed_html, drawn.cut, drawn.end, drawn.key))
+        for closed, cut, end, key in rng.sample(waiting, min(3, len(waiting))):
             page = Page()
             page.closed = closed
             delta = document.since(cut, key)
@@ -157,11 +157,13 @@ def test_a_page_drawn_at_any_moment_is_brought_into_step(text: str, seed: int) -
             assert not delta.full or "]:" in so_far
             page.apply(delta)
             assert page.html == document.closed_html + document.open_html
-            # By parts it comes to the same, and stands at a block's end after each.
+            # By parts it comes to the same, stands at a block's end after each, and never shows
+            # less than before.
             page.closed, page.open = closed, ""
-            while (delta := document.since(cut, key, at_most=100)).stop is not None:
+            while (delta := document.since(cut, key, 100, shown=end)).stop is not None:
                 page.apply(delta)
                 assert page.open == ""
+                assert delta.full or delta.stop >= end
                 cut, key = delta.stop, document.key
             page.apply(delta)
             assert page.html == document.closed_html + document.open_html

@@ -90,6 +90,13 @@ def test_a_plain_page_is_brought_in_step_by_parts(text: str, at_most: int) -> No
     assert page.html == document.closed_html + document.open_html
 
 
+def test_a_part_does_not_take_back_what_a_page_shows() -> None:
+    """Its open line was shown to its middle, then two short lines closed it."""
+    document = PlainText().live("one\ntwo\nthree\nfour")
+    assert document.since(0, document.key, at_most=4).stop == 4
+    assert document.since(0, document.key, at_most=4, shown=6).stop == 8
+
+
 @pytest.mark.parametrize("cut", [-1, 1, 7, 1000])
 def test_a_page_at_an_unknown_cut_is_drawn_again(cut: int) -> None:
     document = PlainText().live("one\ntwo\nthree")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from functools import partial
 from uuid import UUID
 
 from ..dom import parse
@@ -77,8 +78,9 @@ async def stop_at_the_end(run: Run) -> None:
     """One final state, nothing after it, and the provider's connection closed within 1 s."""
     run.complete = False
     for _ in range(STOPS // STOPS_AT_ONCE):
-        asked = await run.ask(STOPS_AT_ONCE, tokens=STOP_TOKENS, observers=("tab", "sse"))
-        await asyncio.gather(*(_stop(run, watched) for watched in asked))
+        await run.ask(
+            STOPS_AT_ONCE, tokens=STOP_TOKENS, observers=("tab", "sse"), then=partial(_stop, run)
+        )
         await run.until(lambda: run.site.provider_stats()["open"] == 0, "the provider's close", 1)
         await run.until_over()
     ends = [row for watched in run.answers if (row := run.site.store.row(watched.stream))]
@@ -90,17 +92,18 @@ async def stop_at_the_end(run: Run) -> None:
 
 
 async def _stop(run: Run, watched: Watched) -> None:
-    page = parse((await watched.person.ask_for(watched.path)).text)
-    forms = [one for one in page.elements() if one.get("class") == "stop-form"]
+    assert watched.first_page is not None
+    forms = [one for one in watched.first_page.elements() if one.get("class") == "stop-form"]
     if not forms:
         return
     (token,) = (
         one.get("value") for one in forms[0].elements() if one.get("name") == "csrfmiddlewaretoken"
     )
-    # Around the end, two seconds after the first text.
-    first_text = watched.sights[0].growth[0][0] if watched.sights[0].growth else time.monotonic()
-    due = first_text + STOP_TOKENS / 50 + run.chance.uniform(-0.2, 0.1)
-    await asyncio.sleep(max(0.0, due - time.monotonic()))
+    # Near enough to the end for a request to be overtaken by it.
+    due = len(watched.oracle) * run.chance.uniform(0.3, 1)
+    await run.until(
+        lambda: any(sight.length >= due or sight.status for sight in watched.sights), "the end", 60
+    )
     answer = await watched.person.ask_for(forms[0].get("action"), {"csrfmiddlewaretoken": token})
     run.expect(answer.status == 200, f"{watched.name}: the stop was answered {answer.status}")
 

@@ -193,9 +193,15 @@ function forget(id) {
 // --- What the document shows is what is followed
 
 function sendFollow(element, id) {
-  const { cut, key } = element.dataset;
+  const { cut, end, key } = element.dataset;
   asked.add(id);
-  send({ type: "follow", stream: id, cut: Number(cut ?? -1), key: key ?? "" });
+  send({
+    type: "follow",
+    stream: id,
+    cut: Number(cut ?? -1),
+    end: Number(end ?? 0),
+    key: key ?? "",
+  });
 }
 
 function sendWatch(element, topic) {
