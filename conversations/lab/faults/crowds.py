@@ -18,7 +18,7 @@ from ..watched import Watched
 from . import fault
 from .databases import WORKERS_OWN, watch_connections
 
-CROWD, ARRIVALS_AT_ONCE = 1_000, 25
+CROWD, ARRIVALS_AT_ONCE, ARRIVAL_SECONDS = 1_000, 25, 15.0
 ROOM = {"STREAMING_MAX_SOCKETS_PER_USER": str(2 * CROWD)}
 POOL_SIZE = 8
 READS_PER_APPEND = 2
@@ -31,7 +31,7 @@ async def crowd(run: Run) -> None:
     late: list[float] = []
     # The second is for the statements: to log them takes PostgreSQL's time.
     for is_counted in (False, True) if run.site.postgres else (False,):
-        (watched,) = await run.ask(1, tokens=400, delay=12, observers=("sse",))
+        (watched,) = await run.ask(1, tokens=400, delay=ARRIVAL_SECONDS, observers=("sse",))
         page = (await watched.person.ask_for(watched.path)).text
         place = place_of(page, watched)
         tabs = [LightTab(watched) for _ in range(CROWD)]
@@ -110,7 +110,8 @@ async def storm(run: Run) -> None:
     """All are back within 10 s after the servers listen, none was answered 5xx, and no process
     holds more connections than its pool may."""
     site = run.site
-    answers = await run.ask(tokens=300, rate=5, observers=("tab", "sse"))
+    # The first byte comes when all are there.
+    answers = await run.ask(tokens=300, rate=5, delay=ARRIVAL_SECONDS, observers=("tab", "sse"))
     tabs: list[LightTab] = []
     for watched in answers:
         place = place_of((await watched.person.ask_for(watched.path)).text, watched)
