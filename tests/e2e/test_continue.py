@@ -1,4 +1,4 @@
-"""Continue: an answer that ended too early goes on in the same message."""
+"""Continue, and what a page shows of an answer that another writer took over."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 WHOLE = ANSWER * 3
+NOTE = "text=Resumed after an interruption."
 # An interruption is noticed sooner, so that there is still something to see of the rest.
 SOON = {"STREAMING_ABANDONED_SECONDS": "2", "STREAMING_SWEEP_SECONDS": "1"}
 # Look at the answer in every frame that the browser draws: the least text that it showed.
@@ -183,6 +184,7 @@ def test_an_interrupted_answer_keeps_its_text_and_is_continued(
     server.start()
     page.wait_for_selector("text=Interrupted: the server restarted.")
     same_as_fresh(page, stored)
+    assert page.locator(NOTE).count() == 0
     assert page.locator("text=Retry").is_visible()
     shot(page, "continue-interrupted")
     page.click("text=Continue")
@@ -190,6 +192,33 @@ def test_an_interrupted_answer_keeps_its_text_and_is_continued(
     page.wait_for_selector(ENDED)
     assert stored_text(server) == WHOLE
     same_as_fresh(page, WHOLE)
+
+
+@pytest.mark.parametrize("more_env", [SOON | {"OPENAI_CARRIES_ON": "True"}])
+def test_a_page_says_that_its_answer_was_resumed_after_a_crash(
+    server: Server, context: BrowserContext, page: Page, shot: Callable[..., None]
+) -> None:
+    ask(page)
+    seen = wait_for_text(page, 60)
+    page.evaluate(WATCH, ANSWER_TEXT)
+    server.kill9()
+    server.start()
+    page.wait_for_selector(NOTE)
+    shot(page, "resumed")
+    # A page that is loaded now says so as well.
+    other = context.new_page()
+    other.goto(page.url)
+    assert other.locator(NOTE).is_visible()
+    for tab in (page, other):
+        tab.wait_for_selector(ENDED)
+        same_as_fresh(tab, WHOLE)
+        assert tab.locator(NOTE).is_visible()
+    for look in LOOKS:
+        put_on(other, look)
+        other.locator(NOTE).scroll_into_view_if_needed()
+        shot(other, f"resumed-{look.theme}-{look.width}")
+    assert page.evaluate("window.least") > len(seen.strip()) - MARKS
+    assert stored_text(server) == WHOLE
 
 
 def test_only_the_newest_answer_offers_to_continue(server: Server, page: Page) -> None:

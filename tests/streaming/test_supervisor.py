@@ -235,6 +235,7 @@ async def test_an_abandoned_stream_carries_on_in_the_same_text(settings) -> None
             final = await ended(stream)
             assert (final.status, await text(stream)) == (Status.DONE, "Hello world")
             assert generator.given == ["Hello"]
+            assert final.was_taken_over
 
 
 async def test_one_that_cannot_carry_on_ends_timeout_with_its_text(settings) -> None:
@@ -265,6 +266,7 @@ async def test_a_resumed_stream_is_given_its_text_and_goes_on_whoever_writes_it(
         final = await ended(stream)
         assert (final.status, await text(stream)) == (Status.DONE, "Hello world")
         assert generator.given == ["Hello"]
+        assert not final.was_taken_over
 
 
 async def test_a_resumed_stream_that_is_cut_before_new_text_runs_again(settings) -> None:
@@ -292,6 +294,20 @@ async def test_a_resumed_stream_that_is_cut_after_new_text_is_as_any_other(setti
             assert (final.status, final.end_reason) == (Status.TIMEOUT, EndReason.LOST)
             assert await text(stream) == "Hello wor"
             assert generator.given == []
+
+
+async def test_a_stream_without_a_new_writer_was_not_taken_over(settings) -> None:
+    settings.STREAMING_ABANDONED_SECONDS = 0.1
+    settings.STREAMING_SWEEP_SECONDS = 0.05
+    async with tap(carries_on=True) as generator:
+        stream = await abandoned("", started_at=timezone.now())
+        async with running_supervisor():
+            generator.say("one")
+            await until(lambda: text(stream))
+            # It was claimed a second time, but before its first text.
+            assert not (await row(stream)).was_taken_over
+            generator.say(None)
+            await ended(stream)
 
 
 async def test_the_fourth_claim_ends_the_stream(settings) -> None:
