@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from django.db import IntegrityError, transaction
@@ -17,7 +17,7 @@ from streaming import actions as streams
 from streaming.models import EndReason, Stream
 
 from . import providers
-from .exceptions import Deleted, KeyReused, StillRunning, UnknownModel
+from .exceptions import CannotContinue, Deleted, KeyReused, StillRunning, UnknownModel
 from .models import Conversation, Message, Role, Submission
 from .topics import conversation_changed, list_changed
 
@@ -91,6 +91,38 @@ def retry(message: Message, *, key: UUID) -> Message:
         return _answer(conversation, message.parent, version)
 
     body = ("retry", str(message.pk))
+    return _once(message.conversation.owner, key, body, write, again=lambda answer: answer)
+
+
+def continue_answer(message: Message, *, key: UUID) -> Message:
+    """Let the newest answer, which ended too early, go on in the same message.
+
+    The conversation's model writes on, or the one that began if the conversation names none. The
+    same `key` again returns the same answer. Raises KeyReused; Deleted; StillRunning while an
+    answer of the conversation runs; CannotContinue.
+    """
+
+    def write() -> Message:
+        conversation = message.conversation
+        version = conversation_changed(conversation.pk)
+        _refuse_while_running(conversation)
+        # As it is now: while the form was on its way another tab may have continued it.
+        answer = conversation.leaf
+        if answer is None or answer.pk != message.pk or not answer.can_continue:
+            raise CannotContinue(_("This answer cannot be continued. Retry it instead."))
+        answer.model = _model_to_continue(conversation, answer)
+        # What the earlier parts cost; the end adds what this one does.
+        params = {"model": answer.model, "usage": answer.usage}
+        stream = streams.resume(cast("Stream", answer.stream), params)
+        if stream is None:
+            raise CannotContinue(_("This answer cannot be continued. Retry it instead."))
+        answer.stream, answer.content, answer.version = stream, "", version
+        answer.save(update_fields=["stream", "content", "model", "version"])
+        conversation.last_message_at = timezone.now()
+        conversation.save(update_fields=["last_message_at"])
+        return answer
+
+    body = ("continue", str(message.pk))
     return _once(message.conversation.owner, key, body, write, again=lambda answer: answer)
 
 
@@ -192,6 +224,13 @@ def _answer(conversation: Conversation, prompt: Message | None, version: int) ->
     conversation.last_message_at = timezone.now()
     conversation.save(update_fields=["leaf", "last_message_at"])
     return answer
+
+
+def _model_to_continue(conversation: Conversation, answer: Message) -> str:
+    """The chosen model; without a choice the one that began, as long as it is offered."""
+    if conversation.model:
+        return conversation.model
+    return answer.model if providers.choice(answer.model) else providers.default_model_id()
 
 
 def _refuse_while_running(conversation: Conversation) -> None:

@@ -13,6 +13,10 @@ class StillRunning(Refused):
     """The conversation's newest answer has not ended yet."""
 
 
+class CannotContinue(Refused):
+    """The answer has no text that could go on, or is not the newest."""
+
+
 class Deleted(Refused):
     """The conversation was deleted while the form was on its way."""
 

@@ -10,6 +10,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from streaming.models import EndReason, Status
+
 
 class Role(models.TextChoices):
     USER = "user", _("User")
@@ -123,6 +125,16 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_role_display()} {self.pk}"
+
+    @property
+    def can_continue(self) -> bool:
+        """Whether its text can go on: it ended before its own end, not by the site's limit."""
+        stream = self.stream
+        if stream is None or stream.is_open or not stream.length:
+            return False
+        if stream.status == Status.DONE:
+            return stream.end_reason == EndReason.LENGTH
+        return stream.end_reason != EndReason.DELETED
 
 
 class Submission(models.Model):

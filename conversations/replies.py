@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any, cast
 
-from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as _
 
 from streaming.exceptions import StreamFailed
 from streaming.executors import run_generator
@@ -16,7 +16,7 @@ from streaming.models import EndReason, Stream
 
 from . import providers
 from .context import TooLong, fit
-from .models import Message
+from .models import Message, Role
 from .paths import messages_of, path_to
 from .providers.base import (
     ChatRequest,
@@ -29,6 +29,17 @@ from .providers.base import (
     Usage,
 )
 from .topics import list_changed
+
+TOO_LONG = _("The message is too long for this model. Shorten it, or choose another model.")
+TOO_LONG_TO_CONTINUE = _(
+    "The answer so far is too long for this model to continue it. Choose another model."
+)
+# For the model, which gets it in whatever language the chat is.
+GO_ON = (
+    "Your last message was cut off. Continue it exactly where it stops, in the same language and "
+    "formatting. Begin with the very next character, with a space or a line break first if one "
+    "belongs there. Repeat nothing, and add no introduction or comment."
+)
 
 
 @dataclass(frozen=True)
@@ -53,7 +64,8 @@ def plan_of(stream: Stream) -> Plan:
 async def generate(
     stream: Stream, params: dict[str, Any], committed: str
 ) -> AsyncIterator[str | End]:
-    """Ask the answer's model and yield its text; `committed` is what an earlier run stored.
+    """Ask the answer's model and yield its text; `committed` is what stands in the message already,
+    from a run that was cut or from before a person asked to continue.
 
     Raises StreamFailed with a sentence for people, also when the provider's explicit end is
     missing.
@@ -63,7 +75,8 @@ async def generate(
         provider, name = providers.provider_for(plan.model)
         choice = providers.choice(plan.model)
         assert choice is not None  # the registry gave its provider
-        request, left_out = _request(plan, name, choice, committed)
+        carries_on = provider.carries_on
+        request, left_out = _request(plan, name, choice, committed, carries_on=carries_on)
         usage: Usage | None = None
         async with aclosing(provider.stream(request)) as events:
             async for event in events:
@@ -83,23 +96,34 @@ async def generate(
     raise StreamFailed(EndReason.CUT)
 
 
-def _request(plan: Plan, name: str, choice: ModelChoice, prefix: str) -> tuple[ChatRequest, int]:
+def _request(
+    plan: Plan, name: str, choice: ModelChoice, committed: str, *, carries_on: bool
+) -> tuple[ChatRequest, int]:
     room = choice.context_tokens - choice.answer_tokens
+    go_on = [] if carries_on else _go_on(committed)
+    # What is asked of those who do not carry on takes its room as well.
+    prefix = "".join(turn.content for turn in go_on) or committed
     try:
         fitted = fit(plan.turns, tokens=room, system=plan.system, prefix=prefix)
     except TooLong:
-        raise StreamFailed(
-            EndReason.TOO_LONG,
-            _("The message is too long for this model. Shorten it, or choose another model."),
-        ) from None
+        sentence = TOO_LONG_TO_CONTINUE if committed else TOO_LONG
+        raise StreamFailed(EndReason.TOO_LONG, str(sentence)) from None
     request = ChatRequest(
         model=name,
-        turns=fitted.turns,
+        turns=[*fitted.turns, *go_on],
         system=plan.system,
         parameters=plan.parameters,
-        prefix=prefix,
+        prefix=committed if carries_on else "",
     )
     return request, fitted.left_out
+
+
+def _go_on(committed: str) -> list[Turn]:
+    """The turns that let a model write on which cannot take a final assistant message up."""
+    if not committed.strip():
+        # White space is nothing to go on from, and some providers refuse it as a turn.
+        return []
+    return [Turn(Role.ASSISTANT, committed), Turn(Role.USER, GO_ON)]
 
 
 def _result(model: str, usage: Usage | None, left_out: int) -> dict[str, Any]:
@@ -119,9 +143,16 @@ def store(stream: Stream, text: str) -> dict[str, int]:
     message = _message_of(stream)
     if message is None:
         return {}
-    usage = stream.result.get("usage", {})
+    earlier, usage = stream.params.get("usage"), stream.result.get("usage", {})
+    if earlier:
+        usage = _sum(earlier, usage)
     Message.objects.filter(pk=message.pk).update(content=text, usage=usage)
     return {f"user:{stream.owner_id}": list_changed(stream.owner_id)}
+
+
+def _sum(earlier: dict[str, int], newer: dict[str, int]) -> dict[str, int]:
+    """Token counts of an answer that was continued: what its parts cost."""
+    return {name: earlier.get(name, 0) + newer.get(name, 0) for name in earlier | newer}
 
 
 def kept_text(stream: Stream) -> str | None:
@@ -151,7 +182,10 @@ def _message_of(stream: Stream) -> Message | None:
     relation = Stream._meta.get_field("message")
     if not relation.is_cached(stream):
         messages = Message.objects.select_related("conversation")
-        relation.set_cached_value(stream, messages.filter(stream=stream.pk).first())
+        message = messages.filter(stream=stream.pk).first()
+        relation.set_cached_value(stream, message)
+        if message is not None:
+            message.stream = stream
     return cast("Message | None", relation.get_cached_value(stream))
 
 

@@ -14,6 +14,7 @@ urlpatterns = [
     path("c/<uuid:pk>/delete/", views.conversation_delete, name="conversation-delete"),
     path("c/<uuid:pk>/messages/", views.message_create, name="message-create"),
     path("messages/<int:pk>/retry/", views.message_retry, name="message-retry"),
+    path("messages/<int:pk>/continue/", views.message_continue, name="message-continue"),
     path("messages/<int:pk>/stop/", views.message_stop, name="message-stop"),
     path("sidebar/", views.sidebar, name="sidebar"),
 ]

@@ -160,6 +160,17 @@ def message_retry(request: HtmxRequest, pk: int) -> HttpResponse:
 
 @private
 @require_POST
+def message_continue(request: HtmxRequest, pk: int) -> HttpResponse:
+    answer = _answer(request, pk)
+    form = KeyForm(request.POST)
+    continued, status = _submit(form, lambda: actions.continue_answer(answer, **form.cleaned_data))
+    if continued is None:
+        return _refusal(request, form, status, _chat_page, answer.conversation)
+    return _acted(request, answer.conversation)
+
+
+@private
+@require_POST
 def message_stop(request: HtmxRequest, pk: int) -> HttpResponse:
     answer = _answer(request, pk)
     actions.stop(answer)

@@ -18,6 +18,7 @@ _WHERE = {
     "create": "actions",
     "start": "actions",
     "stop": "actions",
+    "resume": "actions",
     "delete": "actions",
     "access_token": "access",
     "topic": "topics",

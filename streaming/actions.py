@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
+from django.db.models import Exists, OuterRef
 from django.utils import timezone
 
 from .dispatch import request_start
@@ -74,6 +75,41 @@ def stop(stream: Stream, reason: EndReason = EndReason.USER) -> bool:
         # Only a hint: the writer's next append is refused whether it arrives or not.
         transaction.on_commit(lambda: hint_stopped(stream.pk), robust=True)
     return True
+
+
+def resume(stream: Stream, params: dict[str, Any] | None = None) -> Stream | None:
+    """Let an ended stream's text go on: the new stream that has it now and starts after commit.
+
+    The ended row goes; its chunks, with their times, and all that refers to it are the new one's,
+    whose generator is given the text: call it for one that uses it. `params` replace those of the
+    ended one. None, and nothing changes, for a stream without text, one that is open, and one that
+    was deleted or resumed by another caller.
+    """
+    # A new row, so that each keeps the one end that was written. In one transaction:
+    with transaction.atomic():
+        # 1. The lock: of two callers one waits here, and then finds no row.
+        whole = Stream.objects.ended().filter(
+            Exists(Chunk.objects.filter(stream=OuterRef("pk"), start=0))
+        )
+        ended = whole.select_for_update().filter(pk=stream.pk).first()
+        if ended is None or ended.end_reason == EndReason.DELETED:
+            return None
+        fresh = Stream.objects.create(
+            generator=ended.generator,
+            params=ended.params if params is None else params,
+            owner_id=ended.owner_id,
+            length=ended.length,
+            start_requested_at=timezone.now(),
+        )
+        # 2. The text, as what was there before the first claim: epochs never go back in a log.
+        ended.chunks.update(stream=fresh, epoch=0)
+        # 3. Everything else that refers to the row; its project needs no step of its own.
+        for relation in Stream._meta.related_objects:
+            rows = relation.related_model._base_manager.filter(**{relation.field.name: ended})
+            rows.update(**{relation.field.name: fresh})
+        ended.delete()
+        request_start(fresh)
+    return fresh
 
 
 def delete(stream: Stream) -> None:

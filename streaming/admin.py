@@ -170,9 +170,10 @@ class StreamAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("duration"))
     def duration(self, stream: Stream) -> str:
-        if stream.ended_at is None or stream.started_at is None:
+        """From the request to start to the end."""
+        if stream.ended_at is None or stream.start_requested_at is None:
             return "-"
-        return seconds(stream.ended_at - stream.started_at)
+        return seconds(stream.ended_at - stream.start_requested_at)
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Stream], search_term: str
@@ -218,7 +219,10 @@ def chunk_context(stream: Stream) -> dict[str, Any]:
     rows = log.annotate(size=Length("text"), preview=Substr("text", 1, 60)).defer("text")
     head = list(rows.order_by("start")[:CHUNKS_SHOWN])
     tail = list(rows.order_by("-start")[: min(CHUNKS_SHOWN, max(count - len(head), 0))])
-    origin = stream.started_at or stream.created_at
+    # A resumed stream has text that is older than its row.
+    origin = min(
+        [stream.start_requested_at or stream.created_at, *(c.created_at for c in head[:1])]
+    )
     drawn = log.order_by("start").values_list("created_at", Length("text"))[:CHUNKS_DRAWN]
     return {
         "chunk_count": count,
@@ -231,7 +235,7 @@ def chunk_context(stream: Stream) -> dict[str, Any]:
 
 
 def with_times(chunks: Sequence[Chunk], origin: datetime) -> list[tuple[Chunk, int]]:
-    """Each chunk with its milliseconds since the writer's start."""
+    """Each chunk with its milliseconds since `origin`."""
     return [
         (chunk, round((chunk.created_at - origin) / timedelta(milliseconds=1))) for chunk in chunks
     ]

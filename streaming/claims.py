@@ -10,8 +10,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import transaction
-from django.db.models import F
-from django.db.models.functions import Coalesce
+from django.db.models import DateTimeField, F, Value
+from django.db.models.functions import Coalesce, Greatest
 from django.utils import timezone
 
 from .actions import end_stream, retry_hook
@@ -47,12 +47,14 @@ def _claim(stream_id: UUID, candidates: StreamQuerySet, attempts: int = 1) -> St
 
     The claim after the last allowed attempt ends the stream and returns the ended row.
     """
+    now = Value(timezone.now(), DateTimeField())
     with transaction.atomic():
         claimed = candidates.filter(pk=stream_id).update(
             status=Status.STREAMING,
             epoch=F("epoch") + attempts,
             beat=RELEASED + 1,
-            started_at=Coalesce("started_at", timezone.now()),
+            # Never before the first text, whatever this process's clock says: see `was_taken_over`.
+            started_at=Greatest(now, Coalesce("first_text_at", now)),
         )
         if not claimed:
             return None

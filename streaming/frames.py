@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from django.utils.html import escape
+
 from .models import Stream
 from .rendering import Delta, wire_size
 
@@ -46,8 +48,12 @@ def stream_frame(
     key: str,
     ended: Stream | None = None,
     foot: str = "",
+    note: str | None = None,
 ) -> Frame:
-    """What a page at `start` applies to stand at `cut`; with the `ended` row the end frame."""
+    """What a page at `start` applies to stand at `cut`; with the `ended` row the end frame.
+
+    `note` and `foot` replace what stands under the text; an empty note takes one away.
+    """
     header: dict[str, Any] = {
         "s": str(stream_id),
         "full": delta.full,
@@ -59,6 +65,8 @@ def stream_frame(
     if ended is not None:
         header |= {"status": ended.status, "topics": dict(ended.topics)}
     html = fragments(stream_id, delta)
+    if note is not None:
+        html += f'<div hx-swap-oob="innerHTML:#stream-{stream_id}-note">{escape(note)}</div>'
     if foot:
         html += f'<div hx-swap-oob="innerHTML:#stream-{stream_id}-foot">{foot}</div>'
     return frame("frame" if ended is None else "end", html, **header)

@@ -59,6 +59,12 @@ class Generator:
     # (stream) -> context of the foot template; must not need a request.
     foot_context: Callable[[Stream], dict[str, Any]] | None
 
+    def may_run(self, stream: Stream) -> bool:
+        """Whether it may write now: nothing was written yet since `create` or `resume`, or it can
+        go on after a writer that was cut.
+        """
+        return stream.first_text_at is None or self.carries_on(stream)
+
     @property
     def renderer(self) -> Renderer:
         if isinstance(self.renderer_path, str):
@@ -84,9 +90,9 @@ def generator(
     """Register an async generator function under `name`.
 
     The function is given the stream, its JSON parameters and the text already committed (empty,
-    unless `carries_on`), and yields text, an empty one to say that it is still at work; it may
-    yield one `End` last, or raise `StreamFailed`. Returning is the explicit end `done`. `renderer`
-    may be a dotted path to a `Renderer` instance.
+    unless it `carries_on` or the stream was resumed), and yields text, an empty one to say that it
+    is still at work; it may yield one `End` last, or raise `StreamFailed`. Returning is the
+    explicit end `done`. `renderer` may be a dotted path to a `Renderer` instance.
     """
 
     def register(function: Generate) -> Generate:

@@ -12,7 +12,7 @@ import asyncio
 import contextvars
 import logging
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from uuid import UUID
 
 from django.db import Error as DatabaseError
@@ -30,6 +30,14 @@ from .tails import Tail
 logger = logging.getLogger(__name__)
 
 
+class Position(NamedTuple):
+    """What polling asks of a stream."""
+
+    length: int
+    status: str
+    was_taken_over: bool
+
+
 class TopicSubscriber(Protocol):
     def topic_changed(self, topic: str, version: int) -> None: ...
 
@@ -45,8 +53,8 @@ class Hub:
         self._loop = loop
         self.tails: dict[UUID, Tail] = {}
         self._subscriptions: dict[UUID, set[Subscription]] = {}
-        # Where polling saw the streams of subscriptions: (length, status), None without a row.
-        self._polled: dict[UUID, tuple[int, str] | None] = {}
+        # Where polling saw the streams of subscriptions, None without a row.
+        self._polled: dict[UUID, Position | None] = {}
         self._watchers: dict[str, set[TopicSubscriber]] = {}
         self._versions: dict[str, int] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -94,6 +102,11 @@ class Hub:
         if tail is not None:
             tail.look()
         self._wake(stream_id)
+
+    def taken_over(self, stream_id: UUID) -> None:
+        """A writer of this process took the stream over from another: its pages say so."""
+        self.hint(stream_id)
+        self.doorbell.hinted(stream_id, {})
 
     def hint_from_outside(self, stream_id: UUID, topics: Mapping[str, int]) -> None:
         """Another process, or a request of this one, ended or changed the stream.
@@ -215,10 +228,16 @@ class Hub:
         rows = await run_read(_positions, [*known, *waiting])
         for stream_id in known:
             # A deleted stream is in no answer: its readers find out by looking.
-            length, status = rows.get(stream_id, (0, None))
+            row = rows.get(stream_id)
             # What a doorbell has brought while the database was asked is not read again.
             tail = self.tails.get(stream_id)
-            if tail is None or length > tail.length or status not in OPEN_STATUSES:
+            if (
+                row is None
+                or tail is None
+                or row.status not in OPEN_STATUSES
+                or row.length > tail.length
+                or (row.was_taken_over and not tail.note)
+            ):
                 self.hint(stream_id)
         for stream_id in waiting:
             if stream_id not in self._polled or self._polled[stream_id] != rows.get(stream_id):
@@ -259,9 +278,10 @@ class Hub:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
 
-def _positions(stream_ids: list[UUID]) -> dict[UUID, tuple[int, str]]:
-    rows = Stream.objects.filter(pk__in=stream_ids).values_list("pk", "length", "status")
-    return {stream_id: (length, status) for stream_id, length, status in rows}
+def _positions(stream_ids: list[UUID]) -> dict[UUID, Position]:
+    fields = ("length", "status", "end_reason", "started_at", "first_text_at")
+    rows = Stream.objects.filter(pk__in=stream_ids).only(*fields)
+    return {row.pk: Position(row.length, row.status, row.was_taken_over) for row in rows}
 
 
 _hub: Hub | None = None

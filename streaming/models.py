@@ -105,6 +105,7 @@ class Stream(models.Model):
     hook_pending = models.BooleanField(default=False)
     created_at = models.DateTimeField(auto_now_add=True)
     start_requested_at = models.DateTimeField(null=True, blank=True)
+    # When its present (or last) writer claimed it, and when the first text of all was committed.
     started_at = models.DateTimeField(null=True, blank=True)
     first_text_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -138,6 +139,23 @@ class Stream(models.Model):
     @property
     def is_open(self) -> bool:
         return self.status in OPEN_STATUSES
+
+    @property
+    def was_taken_over(self) -> bool:
+        """Whether a writer took it over, after a crash or a hand-over, and went on with its text.
+
+        One writer claims it and then commits the first text, both by its own clock; who claims it
+        later does so no earlier than that text.
+        """
+        began, wrote = self.started_at, self.first_text_at
+        is_later = began is not None and wrote is not None and wrote <= began
+        # Who cannot go on takes it over as well, to end it.
+        return is_later and self.end_reason != EndReason.LOST
+
+    @property
+    def note(self) -> str:
+        """What people are told under the text beside the state; empty for most."""
+        return str(_("Resumed after an interruption.")) if self.was_taken_over else ""
 
     @property
     def sentence(self) -> str:

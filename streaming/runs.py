@@ -128,8 +128,10 @@ class Runs:
         try:
             generator = get_generator(stream.generator)
             committed = await run_generator(text_of, stream) if stream.length else ""
-            if committed and not generator.carries_on(stream):
+            if not generator.may_run(stream):
                 return Status.TIMEOUT, End(EndReason.LOST), ""
+            if stream.was_taken_over:
+                self._hub.taken_over(stream.pk)
             async with aclosing(generator.generate(stream, stream.params, committed)) as items:  # type: ignore[type-var]
                 async for item in items:
                     run.last_item = self._loop.time()

@@ -88,6 +88,8 @@ class Tail:
         self._fed_at = 0.0
         self._final: Stream | None = None
         self._foot = ""
+        # None: its pages have none, and need none.
+        self.note: str | None = None
 
     # --- Followers
 
@@ -116,11 +118,12 @@ class Tail:
         if room <= AROUND_BYTES or (_is_small(room) and document.open_size > room):
             # The last piece would not fit, and to find out costs its size at each tick.
             return
-        around = AROUND_BYTES + wire_size(self._foot)
+        # Until the end the note comes with this frame only: who must get it is put out of step.
+        around = AROUND_BYTES + wire_size(self.note or "") + wire_size(self._foot)
         # What a page says that it shows is its own claim: no more than a frame's worth is owed.
         shown = min(follower.end, follower.cut + conf.UNACKED_BYTES)
         delta = document.since(follower.cut, follower.key, max(1, room - around), shown)
-        frame = self._frame(delta, max(0, follower.cut))
+        frame = self._frame(delta, max(0, follower.cut), self.note)
         if frame.size <= room or not _is_small(room):
             self._hand_over(follower, frame, delta.stop)
 
@@ -133,7 +136,7 @@ class Tail:
         follower.in_step = stop is None
         follower.push(frame)
 
-    def _frame(self, delta: Delta, start: int) -> Frame:
+    def _frame(self, delta: Delta, start: int, note: str | None = None) -> Frame:
         document = self._document
         assert document is not None
         is_part = delta.stop is not None
@@ -146,12 +149,13 @@ class Tail:
             key=document.key,
             ended=self._final if self.is_ended and not is_part else None,
             foot="" if is_part else self._foot,
+            note=None if is_part else note,
         )
 
     def _tell(self, delta: Delta, start: int) -> None:
         """The document moved on from `start`: one frame for all who are in step."""
         assert self._document is not None
-        frame = self._frame(delta, start)
+        frame = self._frame(delta, start, self.note if self.is_ended else None)
         # Trailing white space, for example: it comes with what makes it show.
         shows_nothing = not frame.html and start == self._document.cut and not self.is_ended
         for follower in list(self.followers):
@@ -230,6 +234,10 @@ class Tail:
                     follower.gone()
                 return None
             stream, text, document = found
+            if stream.note and not self.note:
+                self.note = stream.note
+                for follower in self.followers:
+                    follower.in_step = False
             if document is not None:
                 self._document = document
             elif text:
@@ -309,6 +317,8 @@ class Tail:
             else:
                 delta = _close(document, self._take_unfed())
         self._foot = foot
+        if self.note is not None:
+            self.note = stream.note
         self.is_ended = True
         self._tell(delta, start)
 

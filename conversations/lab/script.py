@@ -14,6 +14,8 @@ from .texts import endless_tokens
 LINE_ENDS = ("\r\n", "\n", "\r")
 # A KiB whose characters take four bytes each in Python's memory, for the sake of one.
 WIDE = "😀" + "x" * 1020
+# How the chat begins to ask those to go on who take no final assistant message.
+CUT_OFF = "Your last message was cut off."
 # Stands for the text of a delta until the script's own JSON of it takes its place.
 _SLOT = "delta-slot"
 
@@ -70,6 +72,8 @@ class Script:
     think_seconds: float = 0
     think_by: str = "reasoning"
     finish: str = "stop"
+    # The most tokens of one answer: behind them it finishes with "length".
+    most: int | None = None
     # Report the tokens so far with each token, as vLLM can (OpenAI's protocol only).
     usage_each: bool = False
     # The connection stays open, with comments, after "finish" (the reason) or "done" (everything).
@@ -173,14 +177,26 @@ def faulty(script: Script, number: int) -> str | None:
 
 
 def prefix_of(body: dict[str, Any]) -> str:
-    """The final assistant message, which such a server writes on; empty without one."""
+    """The text to write on: a final assistant message, or the one that it is asked to go on.
+
+    Empty without either.
+    """
     last = body["messages"][-1]
+    if last["role"] == "user" and last["content"].startswith(CUT_OFF):
+        last = body["messages"][-2]
     return str(last["content"]) if last["role"] == "assistant" else ""
+
+
+def finish_of(script: Script, body: dict[str, Any]) -> str:
+    """The reason of the end: "length" when more than `most` tokens are still to be said."""
+    rest = script.pieces_after(prefix_of(body))
+    is_cut = script.most is not None and next(islice(rest, script.most, None), None) is not None
+    return "length" if is_cut else script.finish
 
 
 def said(script: Script, body: dict[str, Any], delta: Any, thought: str) -> Iterator[Said]:
     """The tokens that are still to be said, each by `delta(number, text)`, and the thinking."""
-    for number, piece in enumerate(script.pieces_after(prefix_of(body))):
+    for number, piece in enumerate(islice(script.pieces_after(prefix_of(body)), script.most)):
         if number == script.think_after:
             for second in range(int(script.think_seconds)):
                 yield Said(thought, script.due(number) - script.think_seconds + second)
@@ -215,8 +231,8 @@ def openai_events(script: Script, body: dict[str, Any]) -> Iterator[Said]:
     for one in said(script, body, content, thought if thinks_aloud(script) else COMMENT):
         number = number if one.number is None else one.number
         yield one
-    if script.finish:
-        yield Said(chunk({}, script.finish), script.due(number))
+    if finish := finish_of(script, body):
+        yield Said(chunk({}, finish), script.due(number))
     if script.hold_open == "finish":
         return
     if with_usage:
@@ -252,7 +268,8 @@ def anthropic_events(script: Script, body: dict[str, Any]) -> Iterator[Said]:
     for one in said(script, body, content, thought if thinks_aloud(script) else COMMENT):
         number = number if one.number is None else one.number
         yield one
-    reason = {"stop": "end_turn", "length": "max_tokens"}.get(script.finish, script.finish)
+    finish = finish_of(script, body)
+    reason = {"stop": "end_turn", "length": "max_tokens"}.get(finish, finish)
     usage = {"output_tokens": number + 1}
     ending = event("message_delta", delta={"stop_reason": reason}, usage=usage)
     yield Said(ending, script.due(number))

@@ -24,7 +24,7 @@ class ChatRequest:
     system: str = ""
     # temperature, max_tokens; unknown names are ignored by the adapter.
     parameters: Mapping[str, Any] = field(default_factory=dict)
-    # Text of this answer that is already committed; only for providers that carry on.
+    # The answer's text so far, after which to write on; only for providers that carry on.
     prefix: str = ""
 
 

@@ -30,7 +30,7 @@ class Echo:
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         text = answer(request)
-        for character in text[len(request.prefix) :]:
+        for character in text.removeprefix(request.prefix):
             yield Text(character)
             # A delay of 0 still lets the loop run something else.
             await asyncio.sleep(settings.ECHO_DELAY_SECONDS)

@@ -34,7 +34,7 @@ from urllib.parse import urlsplit
 
 from django.conf import settings
 
-from .base import ChatRequest, Event, ModelChoice, ProviderError
+from .base import ChatRequest, Event, ModelChoice, ProviderError, Text
 
 logger = logging.getLogger(__name__)
 
@@ -219,6 +219,22 @@ class Local:
     carries_on = True
 
     async def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
+        while True:
+            said = request.prefix
+            try:
+                async with aclosing(self._ask(request)) as events:
+                    async for event in events:
+                        if isinstance(event, Text):
+                            said += event.text
+                        yield event
+                return
+            except ProviderError as error:
+                # The child died, or the process that started it did: the next one goes on.
+                if error.code != "cut" or said == request.prefix:
+                    raise
+                request = replace(request, prefix=said)
+
+    async def _ask(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         from .openai import OpenAI
 
         loop = asyncio.get_running_loop()

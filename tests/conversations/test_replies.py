@@ -16,6 +16,7 @@ from conversations.providers.base import (
     ProviderError,
     Reasoning,
     Text,
+    Turn,
     Usage,
 )
 from streaming.actions import end_stream
@@ -115,6 +116,54 @@ def test_text_that_is_committed_is_the_prefix(sent, script):
     provider = script(Text("lo"), Finished("stop"))
     assert generate(sent.answer.stream, "Hel")[0] == "lo"
     assert provider.asked[0].prefix == "Hel"
+
+
+def asked_to_go_on(provider: Scripted) -> ChatRequest:
+    """What the provider was asked, its last turn being what everyone gets who cannot carry on."""
+    (asked,) = provider.asked
+    assert asked.prefix == ""
+    assert asked.turns[-1] == Turn("user", replies.GO_ON)
+    return asked
+
+
+def test_a_provider_that_does_not_carry_on_is_shown_its_text_and_asked_to_go_on(sent, script):
+    provider = script(Text("lo"), Finished("stop"))
+    provider.carries_on = False
+    assert generate(sent.answer.stream, "Hel")[0] == "lo"
+    asked = asked_to_go_on(provider)
+    assert asked.turns[:-1] == [Turn("user", "First"), Turn("assistant", "Hel")]
+
+
+def test_white_space_is_nothing_to_go_on_from(sent, script):
+    provider = script(Text("Hello"), Finished("stop"))
+    provider.carries_on = False
+    generate(sent.answer.stream, " \n")
+    assert provider.asked[0].turns == [Turn("user", "First")]
+
+
+@pytest.mark.parametrize("carries_on", [True, False])
+def test_the_text_so_far_takes_its_room_in_the_context(sent, script, carries_on):
+    finish(sent.answer, "x" * 600)
+    newest = actions.send_message(Conversation.objects.get(), "Third", key=uuid4())
+    provider = script(Finished("stop"), context_tokens=1_000)
+    provider.carries_on = carries_on
+    # Room for 750 tokens: without the text all three turns would fit.
+    [end] = generate(newest.answer.stream, "y" * 1_900)
+    assert end.result["left_out"] == 2
+    asked = provider.asked[0]
+    turns = asked.turns if carries_on else asked_to_go_on(provider).turns[:-2]
+    assert turns == [Turn("user", "Third")]
+
+
+@pytest.mark.parametrize("carries_on", [True, False])
+def test_a_text_that_is_too_long_to_be_continued_says_so(sent, script, carries_on):
+    provider = script(Finished("stop"), context_tokens=1_000)
+    provider.carries_on = carries_on
+    with pytest.raises(StreamFailed) as failure:
+        generate(sent.answer.stream, "y" * 5_000)
+    assert failure.value.reason == EndReason.TOO_LONG
+    assert "answer so far" in failure.value.detail
+    assert provider.asked == []
 
 
 def test_an_answer_without_an_explicit_end_was_cut(sent, script):

@@ -15,6 +15,7 @@ from conversations import actions
 from conversations.models import Conversation, Message
 from streaming.actions import end_stream
 from streaming.models import EndReason, Status, Stream
+from streaming.tails import render_foot
 
 HTMX = {"HX-Request": "true"}
 
@@ -173,6 +174,7 @@ def test_an_ended_answer_is_rendered_and_can_be_retried(client_of, owner, sent):
     assert "<strong>bold</strong>" in html
     assert "<script>alert" not in html
     assert reverse("conversations:message-retry", args=[sent.answer.pk]) in html
+    assert reverse("conversations:message-continue", args=[sent.answer.pk]) not in html
     assert "data-stream=" not in html
 
 
@@ -190,6 +192,7 @@ def test_a_cut_answer_keeps_its_text_and_says_why(client_of, owner, sent, status
     assert "Half an answer" in html
     assert sentence in html
     assert "Retry" in html
+    assert reverse("conversations:message-continue", args=[sent.answer.pk]) in html
 
 
 def test_the_page_says_what_was_left_out(client_of, owner, sent):
@@ -219,6 +222,7 @@ def test_a_stranger_can_do_nothing_to_a_chat(client_of, stranger, client, sent):
             ("message-create", detail),
             ("conversation-model", detail),
             ("message-retry", answer),
+            ("message-continue", answer),
             ("message-stop", answer),
         ]:
             assert who.post(reverse(f"conversations:{name}", args=[pk]), form).status_code == 404
@@ -406,6 +410,87 @@ def test_a_retry_while_an_answer_runs_is_refused(client_of, owner, sent):
     assert "still running" in response.content.decode()
 
 
+# --- Continue
+
+
+@pytest.fixture
+def cut(sent):
+    """The owner's answer, cut in mid-text; the URL that continues it."""
+    finish(sent.answer, "Half an **answer**", Status.ERROR, EndReason.CUT)
+    return reverse("conversations:message-continue", args=[sent.answer.pk])
+
+
+def test_a_continued_answer_stands_in_its_place_with_its_text_at_once(client_of, owner, sent, cut):
+    shown = {"version": sent.answer.version, "leaf": sent.answer.pk}
+    html = client_of(owner).post(cut, shown | {"key": uuid4()}, headers=HTMX).content.decode()
+    stream = Stream.objects.get()
+    assert f'<article id="message-{sent.answer.pk}"' in html
+    assert 'hx-swap-oob="true"' in html
+    assert f'data-stream="{stream.pk}"' in html
+    assert "<strong>answer</strong>" in html
+    assert 'hx-swap-oob="delete' not in html
+    # It runs: it may be stopped, and is not offered to go on.
+    assert reverse("conversations:message-stop", args=[sent.answer.pk]) in html
+    assert cut not in html
+
+
+def test_another_page_of_the_chat_learns_of_the_continued_answer(client_of, owner, sent, cut):
+    client = client_of(owner)
+    client.post(cut, {"key": uuid4()})
+    changes = reverse("conversations:conversation-changes", args=[sent.conversation.pk])
+    shown = {"version": sent.answer.version, "leaf": sent.answer.pk}
+    html = client.get(changes, shown, headers=HTMX).content.decode()
+    assert f'data-stream="{Stream.objects.get().pk}"' in html
+    assert "<strong>answer</strong>" in html
+
+
+def test_an_answer_is_continued_without_script(client_of, owner, sent, cut):
+    client = client_of(owner)
+    response = client.post(cut, {"key": uuid4()})
+    assert (response.status_code, response.url) == (302, sent.conversation.get_absolute_url())
+    html = client.get(response.url).content.decode()
+    assert "<strong>answer</strong>" in html
+    assert f'data-stream="{Stream.objects.get().pk}"' in html
+    assert client.get(cut).status_code == 405
+
+
+def test_a_form_to_continue_that_is_sent_twice_acts_once(client_of, owner, sent, cut):
+    client, key = client_of(owner), uuid4()
+    assert [client.post(cut, {"key": key}).status_code for _ in range(2)] == [302, 302]
+    assert Stream.objects.count() == 1
+
+
+def test_a_form_to_continue_without_a_key_or_in_vain_gets_a_sentence(client_of, owner, sent, cut):
+    client = client_of(owner)
+    for headers in ({}, HTMX):
+        response = client.post(cut, {"key": ""}, headers=headers)
+        assert response.status_code == 422
+        assert "out of date" in response.content.decode()
+    client.post(cut, {"key": uuid4()})
+    response = client.post(cut, {"key": uuid4()}, headers=HTMX)
+    assert (response.status_code, response["HX-Retarget"]) == (422, "#composer-error")
+    assert "still running" in response.content.decode()
+    finish_stream(sent)
+    for headers in ({}, HTMX):
+        response = client.post(cut, {"key": uuid4()}, headers=headers)
+        assert response.status_code == 422
+        assert "cannot be continued" in response.content.decode()
+
+
+def finish_stream(sent) -> None:
+    """End the answer with what it has."""
+    assert end_stream(Stream.objects.get().pk, Status.DONE, EndReason.COMPLETE) is not None
+
+
+def test_the_foot_of_an_end_is_told_by_two_queries(owner, sent, cut):
+    answer = actions.continue_answer(Message.objects.get(pk=sent.answer.pk), key=uuid4())
+    ended = end_stream(answer.stream_id, Status.STOPPED, EndReason.USER)
+    with CaptureQueriesContext(connection) as queries:
+        assert cut in render_foot(Stream.objects.get(pk=ended.pk))
+    # The row, and its message with the conversation.
+    assert len(queries) == 2
+
+
 @pytest.mark.parametrize("shown", ["page", "changes"])
 def test_a_page_offers_to_stop_only_what_it_shows_as_running(client_of, owner, sent, shown):
     """The answer ends between the view's look at the conversation and at its messages."""
@@ -445,8 +530,8 @@ def test_stop_by_htmx_takes_the_stop_button_away(client_of, owner, sent):
     assert url not in html
 
 
-def test_a_prompt_can_be_neither_stopped_nor_retried(client_of, owner, sent):
-    for name in ("message-stop", "message-retry"):
+def test_a_prompt_can_be_neither_stopped_retried_nor_continued(client_of, owner, sent):
+    for name in ("message-stop", "message-retry", "message-continue"):
         url = reverse(f"conversations:{name}", args=[sent.prompt.pk])
         assert client_of(owner).post(url, {"key": uuid4()}).status_code == 404
 

@@ -43,6 +43,8 @@ SCRIPTS = {
     "slow": Script(text=ANSWER * 3, size=12, rate=12),
     "quick": Script(text=ANSWER, size=12, rate=100),
     "cut": Script(text=ANSWER, size=12, rate=50, cut_after=12),
+    # Its maximum makes several answers of it.
+    "short": Script(text=ANSWER, size=12, rate=40, most=10),
     "limited": Script(status=429, retry_after="60"),
 }
 # What browser and htmx say of an answer that is an error, and of a server that a test took away.
@@ -78,14 +80,21 @@ def provider_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture
-def server(provider_port: int, tmp_path: Path) -> Iterator[Server]:
+def more_env() -> dict[str, str]:
+    """What a module's or a test's site has in its environment beside the usual."""
+    return {}
+
+
+@pytest.fixture
+def server(provider_port: int, tmp_path: Path, more_env: dict[str, str]) -> Iterator[Server]:
     """A site that offers the scripted models and echo at the tutorial's pace."""
     env = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
+        "ANTHROPIC_BASE_URL": f"http://127.0.0.1:{provider_port}",
         "OPENAI_MODELS": ",".join(SCRIPTS),
         "DEFAULT_MODEL": "openai:slow",
     }
-    with running_server(tmp_path, env) as site:
+    with running_server(tmp_path, env | more_env) as site:
         yield site
 
 

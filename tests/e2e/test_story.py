@@ -215,6 +215,7 @@ def test_a_restart_in_mid_answer_is_a_pause(server: Server, page: Page) -> None:
     assert server.stop() == 0
     server.start()
     page.wait_for_selector(ENDED, timeout=20_000)
+    assert page.locator("text=Resumed after an interruption.").is_visible()
     assert shown(page).strip() == expected
     assert expected.startswith(seen.strip())
     assert stored_text(server) == expected

@@ -59,7 +59,7 @@ def apply(body: tuple[str, str], html: str) -> tuple[str, str]:
             head, end, foot = open_html.rpartition("</code>")
             open_html = head + inner + end + foot
         else:
-            assert target == "-foot", target
+            assert target in ("-foot", "-note"), target
     return closed, open_html
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from streaming.models import Chunk, EndReason, Status, Stream
@@ -30,6 +31,7 @@ def write(stream: Stream, *texts: str) -> None:
         epoch=1,
         beat=1,
         length=start,
+        first_text_at=Coalesce("first_text_at", timezone.now()),
     )
 
 

@@ -4,16 +4,19 @@ import hashlib
 import logging
 import threading
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test.utils import CaptureQueriesContext
 
-from streaming import actions, generators
+from streaming import actions, appending, claims, generators, verifying
+from streaming.appending import Append, Outcome
 from streaming.exceptions import UnknownGenerator
 from streaming.models import Chunk, EndReason, Status, Stream
+from streaming.reader import text_of
 
 from .rows import write, write_nothing
 
@@ -204,6 +207,134 @@ def test_a_stream_whose_generator_is_gone_still_ends(stream: Stream) -> None:
     assert actions.stop(stream)
     stream.refresh_from_db()
     assert (stream.status, stream.hook_pending) == (Status.STOPPED, True)
+
+
+# --- resume
+
+
+def log_of(stream: Stream) -> list[tuple[int, str, int, datetime]]:
+    return list(stream.chunks.order_by("start").values_list("start", "text", "epoch", "created_at"))
+
+
+def test_a_resumed_text_is_a_new_stream_s_and_the_ended_row_is_gone(
+    stream: Stream, hook: Hook, owner: Any
+) -> None:
+    Stream.objects.filter(pk=stream.pk).update(owner=owner, params={"subject": "tea"})
+    write(stream, "seen ", "text")
+    written = log_of(stream)
+    actions.stop(stream)
+    fresh = actions.resume(stream)
+    assert fresh is not None
+    fresh.refresh_from_db()
+    assert list(Stream.objects.startable()) == [fresh]
+    assert fresh.pk != stream.pk
+    assert (fresh.length, fresh.epoch, fresh.owner, fresh.params) == (
+        9,
+        0,
+        owner,
+        {"subject": "tea"},
+    )
+    assert log_of(fresh) == [(start, text, 0, at) for start, text, _epoch, at in written]
+    assert not verifying.check(fresh.pk)
+    assert len(hook.calls) == 1
+
+
+def test_other_parameters_replace_those_of_the_ended_stream(stream: Stream) -> None:
+    write(stream, "text")
+    actions.stop(stream)
+    fresh = actions.resume(stream, {"subject": "coffee"})
+    assert fresh is not None
+    assert fresh.params == {"subject": "coffee"}
+
+
+def test_what_refers_to_the_ended_stream_refers_to_the_new_one(stream: Stream, owner: Any) -> None:
+    from conversations.models import Conversation, Message, Role
+
+    conversation = Conversation.objects.create(owner=owner)
+    message = Message.objects.create(conversation=conversation, role=Role.ASSISTANT, stream=stream)
+    write(stream, "text")
+    actions.stop(stream)
+    fresh = actions.resume(stream)
+    message.refresh_from_db()
+    assert message.stream == fresh
+
+
+def test_only_an_ended_stream_with_text_is_resumed_and_once(stream: Stream) -> None:
+    empty, running, deleted = (actions.create("tests.actions") for _ in range(3))
+    actions.stop(empty)
+    write(running, "text")
+    write(deleted, "text")
+    actions.stop(deleted, EndReason.DELETED)
+    write(stream, "text")
+    actions.stop(stream)
+    before = Stream.objects.count()
+    assert actions.resume(stream) is not None
+    for one in (stream, empty, running, deleted):
+        assert actions.resume(one) is None
+    assert Stream.objects.count() == before
+    assert Chunk.objects.count() == 3
+
+
+def test_a_resumed_stream_is_dispatched_after_commit(
+    stream: Stream, django_capture_on_commit_callbacks: Any
+) -> None:
+    write(stream, "text")
+    actions.stop(stream)
+    with django_capture_on_commit_callbacks() as dispatches:
+        actions.resume(stream)
+    assert len(dispatches) == 1
+
+
+def test_the_text_stays_the_same_however_often_it_is_stopped_and_resumed(stream: Stream) -> None:
+    """A reader of any of the streams has seen a prefix, and a claim's epoch never goes back."""
+    said = ""
+    former = uuid4()
+    actions.start(stream)
+    for n in range(6):
+        claimed = claims.claim_pending(stream.pk)
+        assert claimed is not None
+        # The writer of the stream before is refused whatever it brings.
+        late = Append(former, claimed.epoch, len(said), "never")
+        text = Append(stream.pk, claimed.epoch, len(said), f"{n} ")
+        assert appending.append([late, text]) == {
+            former: Outcome.REFUSED,
+            stream.pk: Outcome.ACCEPTED,
+        }
+        said += text.text
+        assert actions.stop(stream)
+        assert text_of(stream) == said
+        assert not verifying.check(stream.pk)
+        fresh = actions.resume(stream)
+        assert fresh is not None
+        former, stream = stream.pk, fresh
+        assert text_of(stream) == said
+        assert not verifying.check(stream.pk)
+    assert Stream.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_ten_resumes_at_once_one_wins(stream: Stream) -> None:
+    write(stream, "text")
+    actions.stop(stream)
+    outcomes: list[Stream | None] = []
+    gate = threading.Barrier(10)
+
+    def resume() -> None:
+        gate.wait()
+        try:
+            outcomes.append(actions.resume(stream))
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=resume) for _ in range(10)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    (fresh,) = filter(None, outcomes)
+    assert len(outcomes) == 10
+    assert list(Stream.objects.all()) == [fresh]
+    assert text_of(fresh) == "text"
 
 
 # --- delete

@@ -10,8 +10,10 @@ from django.contrib.auth import logout
 from django.contrib.sessions.backends.db import SessionStore
 from django.db import connection
 from django.http import HttpRequest
+from django.template import Context, Template
+from django.utils import timezone
 
-from streaming import actions, tails, topics
+from streaming import actions, claims, generators, supervisor, tails, topics
 from streaming.doorbell import _message
 from streaming.generators import owner_only
 from streaming.hub import get_hub
@@ -161,6 +163,101 @@ async def test_an_end_elsewhere_brings_its_topics_by_the_doorbell(generator: Tap
     await sync_to_async(end)(stream)
     assert (await page.until("end"))["topics"] == {"user:1": 7}
     await page.close()
+
+
+NOTE = "Resumed after an interruption."
+
+
+def take_over(stream: Stream) -> None:
+    """Do as another process that claims what a dead one wrote, and writes nothing yet."""
+    epoch, beat = Stream.objects.values_list("epoch", "beat").get(pk=stream.pk)
+    assert claims.claim_abandoned(stream.pk, epoch, beat)
+
+
+async def test_a_take_over_in_another_process_is_told_to_every_page_once(owner) -> None:
+    """No server of this process writes; that nothing is rung is what it must bear."""
+    async with tap(may_read=owner_only):
+        stream = await create("tests.tap", owner=owner, autostart=False)
+        await sync_to_async(write)(stream, "one\n", "two")
+        pages = [await Page.open(owner) for _ in range(2)]
+        for page in pages:
+            await page.follow(stream.pk)
+            assert NOTE not in (await page.until_end_is(7))["html"]
+        await sync_to_async(take_over)(stream)
+        for page in pages:
+            header = await page.until_end_is(7)
+            assert NOTE in header["html"]
+            assert not header["full"]
+            assert page.html(stream.pk) == plain.render("one\ntwo")
+        late = await Page.open(owner)
+        await late.follow(stream.pk)
+        assert NOTE in (await late.until_end_is(7))["html"]
+        await sync_to_async(Stream.objects.filter(pk=stream.pk).update)(length=8)
+        await stream.chunks.acreate(start=7, text="!", epoch=2, created_at=timezone.now())
+        for page in (*pages, late):
+            # Not again with each text.
+            assert NOTE not in (await page.until_end_is(8))["html"]
+        await sync_to_async(end)(stream)
+        for page in (*pages, late):
+            header = await page.until("end")
+            assert f"stream-{stream.pk}-foot" in header["html"]
+            assert NOTE in header["html"]
+            await page.close()
+        await get_hub().close()
+
+
+async def test_a_page_of_the_process_that_takes_over_is_told_before_new_text(
+    settings, generator: Tap, owner
+) -> None:
+    settings.STREAMING_POLL_SECONDS_WITHOUT_LAYER = 60
+    generators.generator("tests.carries", may_read=owner_only, carries_on=True)(generator)
+    stream = await create("tests.carries", owner=owner, autostart=False)
+    await sync_to_async(write)(stream, "one")
+    page = await Page.open(owner)
+    await page.follow(stream.pk)
+    await page.until_end_is(3)
+    await sync_to_async(Stream.objects.filter(pk=stream.pk).update)(beat=claims.RELEASED)
+    await supervisor.of_this_process().sweep_once()
+    assert NOTE in (await page.until_end_is(3))["html"]
+    generator.say(" two", None)
+    await page.until("end")
+    assert page.html(stream.pk) == plain.render("one two")
+    await page.close()
+
+
+async def test_a_take_over_that_could_only_end_it_leaves_no_note(owner) -> None:
+    async with tap(may_read=owner_only):
+        stream = await create("tests.tap", owner=owner, autostart=False)
+        await sync_to_async(write)(stream, "one")
+        page = await Page.open(owner)
+        await page.follow(stream.pk)
+        await page.until_end_is(3)
+        await sync_to_async(take_over)(stream)
+        # The poll met it between the claim and the end.
+        assert NOTE in (await page.until_end_is(3))["html"]
+        await sync_to_async(actions.end_stream)(stream.pk, Status.TIMEOUT, EndReason.LOST)
+        html = (await page.until("end"))["html"]
+        assert f'<div hx-swap-oob="innerHTML:#stream-{stream.pk}-note"></div>' in html
+        await page.close()
+        await get_hub().close()
+
+
+async def test_the_tag_shows_a_take_over_also_after_the_end(owner) -> None:
+    async with tap(may_read=owner_only):
+        stream = await create("tests.tap", owner=owner, autostart=False)
+        template = Template("{% load streaming %}{% stream stream %}")
+
+        @sync_to_async
+        def drawn() -> str:
+            return template.render(Context({"stream": Stream.objects.get(pk=stream.pk)}))
+
+        await sync_to_async(write)(stream, "one")
+        assert f'id="stream-{stream.pk}-note"' in await drawn()
+        assert NOTE not in await drawn()
+        await sync_to_async(take_over)(stream)
+        assert NOTE in await drawn()
+        await sync_to_async(end)(stream)
+        assert NOTE in await drawn()
 
 
 async def test_a_gap_reads_the_database(generator: Tap, owner) -> None:

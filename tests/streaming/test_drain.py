@@ -41,6 +41,7 @@ async def test_a_drain_hands_over_what_carries_on() -> None:
         async with running_supervisor():
             generator.say("three", None)
             final = await ended(stream)
+            assert final.was_taken_over
             assert final.status == Status.DONE
             assert await text(stream) == written + "three"
             assert generator.given == ["", written]

@@ -1,4 +1,7 @@
-"""The log's tests once more, on a private PostgreSQL: other statements, and rows that lock."""
+"""Tests of the log and of the chat's verbs once more, on a private PostgreSQL.
+
+Other statements, and rows that lock.
+"""
 
 from __future__ import annotations
 
@@ -29,6 +32,7 @@ def test_the_log_keeps_its_promises_on_postgresql(postgres_database: str) -> Non
         pytest.skip("This run is on PostgreSQL already.")
     # Reused, not dropped: the threads of `sync_to_async` may still be connected at the end.
     files = [f"tests/streaming/test_{name}.py" for name in CORE]
+    files.append("tests/conversations/test_actions.py")
     done = subprocess.run(
         [
             sys.executable,

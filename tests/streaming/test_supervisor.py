@@ -8,7 +8,8 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.utils import timezone
 
-from streaming import actions, claims
+from streaming import actions, appending, claims
+from streaming.appending import Append
 from streaming.claims import Sweeper
 from streaming.exceptions import StreamFailed
 from streaming.generators import End
@@ -205,6 +206,7 @@ async def abandoned(committed: str, **fields: object) -> Stream:
         epoch=1,
         beat=9,
         length=len(committed),
+        first_text_at=timezone.now() if committed else None,
         **fields,
     )
     if committed:
@@ -233,6 +235,7 @@ async def test_an_abandoned_stream_carries_on_in_the_same_text(settings) -> None
             final = await ended(stream)
             assert (final.status, await text(stream)) == (Status.DONE, "Hello world")
             assert generator.given == ["Hello"]
+            assert final.was_taken_over
 
 
 async def test_one_that_cannot_carry_on_ends_timeout_with_its_text(settings) -> None:
@@ -245,6 +248,66 @@ async def test_one_that_cannot_carry_on_ends_timeout_with_its_text(settings) -> 
             assert (final.status, final.end_reason) == (Status.TIMEOUT, EndReason.LOST)
             assert await text(stream) == "Hello"
             assert generator.given == []
+
+
+async def resumed(committed: str) -> Stream:
+    """A stream that was stopped after `committed`, as a `resume` leaves it."""
+    stream = await abandoned(committed)
+    await stop(stream)
+    fresh = await sync_to_async(actions.resume)(stream)
+    assert fresh is not None
+    return fresh
+
+
+async def test_a_resumed_stream_is_given_its_text_and_goes_on_whoever_writes_it() -> None:
+    async with running_supervisor(), tap() as generator:
+        stream = await resumed("Hello")
+        generator.say(" world", None)
+        final = await ended(stream)
+        assert (final.status, await text(stream)) == (Status.DONE, "Hello world")
+        assert generator.given == ["Hello"]
+        assert not final.was_taken_over
+
+
+async def test_a_resumed_stream_that_is_cut_before_new_text_runs_again(settings) -> None:
+    settings.STREAMING_ABANDONED_SECONDS = 0.1
+    settings.STREAMING_SWEEP_SECONDS = 0.05
+    async with tap() as generator:
+        stream = await resumed("Hello")
+        await sync_to_async(claims.claim_pending)(stream.pk)
+        async with running_supervisor():
+            generator.say(" world", None)
+            final = await ended(stream)
+            assert (final.status, final.epoch) == (Status.DONE, 2)
+            assert await text(stream) == "Hello world"
+
+
+async def test_a_resumed_stream_that_is_cut_after_new_text_is_as_any_other(settings) -> None:
+    settings.STREAMING_ABANDONED_SECONDS = 0.1
+    settings.STREAMING_SWEEP_SECONDS = 0.05
+    async with tap() as generator:
+        stream = await resumed("Hello")
+        await sync_to_async(claims.claim_pending)(stream.pk)
+        await sync_to_async(appending.append)([Append(stream.pk, 1, 5, " wor")])
+        async with running_supervisor():
+            final = await ended(stream)
+            assert (final.status, final.end_reason) == (Status.TIMEOUT, EndReason.LOST)
+            assert await text(stream) == "Hello wor"
+            assert generator.given == []
+
+
+async def test_a_stream_without_a_new_writer_was_not_taken_over(settings) -> None:
+    settings.STREAMING_ABANDONED_SECONDS = 0.1
+    settings.STREAMING_SWEEP_SECONDS = 0.05
+    async with tap(carries_on=True) as generator:
+        stream = await abandoned("", started_at=timezone.now())
+        async with running_supervisor():
+            generator.say("one")
+            await until(lambda: text(stream))
+            # It was claimed a second time, but before its first text.
+            assert not (await row(stream)).was_taken_over
+            generator.say(None)
+            await ended(stream)
 
 
 async def test_the_fourth_claim_ends_the_stream(settings) -> None:

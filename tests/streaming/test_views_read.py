@@ -352,6 +352,43 @@ async def test_an_end_wakes_a_long_poll(client: AsyncClient, stream: Stream) -> 
     assert response.headers["Stream-Status"] == "stopped"
 
 
+# --- A resumed text
+
+
+@pytest.mark.parametrize("live", ["", "sse", "long-poll"])
+async def test_a_resumed_text_goes_on_under_its_new_id_alone(
+    client: AsyncClient, stream: Stream, live: str
+) -> None:
+    await sync_to_async(actions.stop)(stream)
+    fresh = await sync_to_async(actions.resume)(stream)
+    query = {"offset": at(5)} | ({"live": live} if live else {})
+    assert (await get(client, stream, **query)).status_code == 404
+    response = await get(client, fresh, **query)
+    assert response.status_code == 200
+    if live == "sse":
+        assert f"data: {TEXT[5:].splitlines()[0]}\n".encode() in await anext(
+            aiter(response.streaming_content)
+        )
+        await response.streaming_content.aclose()
+    else:
+        assert response.content.decode() == TEXT[5:]
+
+
+async def test_a_reader_meets_the_move_of_a_text_without_a_wrong_end(
+    client: AsyncClient, stream: Stream
+) -> None:
+    """It reads the ended row, and then no chunks: they are the new stream's already."""
+    await sync_to_async(actions.stop)(stream)
+    row = await Stream.objects.aget(pk=stream.pk)
+    await sync_to_async(actions.resume)(stream)
+    await row.asave(force_insert=True)
+    response = await get(client, stream)
+    assert (response.status_code, response.content) == (200, b"")
+    assert "Stream-Closed" not in response.headers
+    assert "Stream-Up-To-Date" not in response.headers
+    assert response.headers["Stream-Next-Offset"] == at(0)
+
+
 # --- Server-sent events
 
 

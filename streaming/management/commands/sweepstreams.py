@@ -63,4 +63,4 @@ def is_runnable(stream: Stream) -> bool:
         generator = get_generator(stream.generator)
     except UnknownGenerator:
         return False
-    return stream.length == 0 or generator.carries_on(stream)
+    return generator.may_run(stream)

@@ -35,6 +35,11 @@ async def test_it_carries_on_after_what_is_stored(offset: int) -> None:
     assert end == Finished("stop")
 
 
+async def test_after_what_another_model_said_it_says_its_own() -> None:
+    *texts, _end = await events_of(Turn("user", "Hi {there}"), prefix="The sky is")
+    assert "".join(event.text for event in texts) == REPLY
+
+
 async def test_it_carries_on_after_line_ends_that_the_log_made_one_character() -> None:
     stored = 'I received your message: "a\nb'
     *texts, _end = await events_of(Turn("user", "a\r\nb\rc"), prefix=stored)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable, Iterator
+from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ import pytest
 
 from conversations import providers
 from conversations.providers import local
+from conversations.providers.base import ChatRequest, Text, Turn
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -93,6 +95,25 @@ async def test_a_child_that_died_is_started_again(ask) -> None:
     answer = await ask(provider, name, parameters={"max_tokens": 3})
     assert answer.error is None
     assert server.endpoint() != first
+
+
+async def test_an_answer_goes_on_when_the_child_is_killed_in_the_middle(ask) -> None:
+    provider, name = providers.provider_for(local.CHOICE.id)
+    question = "Tell me about the sea."
+    parameters = {"temperature": 0, "max_tokens": 60}
+    whole = await ask(provider, name, question, parameters=parameters)
+    pid = local.server._process.pid
+    request = ChatRequest(name, [Turn("user", question)], parameters=parameters)
+    said = ""
+    async with aclosing(provider.stream(request)) as events:
+        async for event in events:
+            if isinstance(event, Text):
+                said += event.text
+                if pid and len(said) > len(whole.text) / 3:
+                    os.kill(pid, signal.SIGKILL)
+                    pid = 0
+    assert local.server._process.pid != pid
+    assert said.startswith(whole.text)
 
 
 async def test_the_key_is_for_us_alone(settings: Any) -> None:
