@@ -1,4 +1,5 @@
-# One word each: run, test, lint, lock, lock-check, bench, benchmatrix, faultlab, try-deploy.
+# One word each: run, test, lint, lock, lock-check, bench, benchmatrix, faultlab, mutants,
+# try-deploy.
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
@@ -11,7 +12,7 @@ ARGS ?= -n 2
 
 export VENV
 
-.PHONY: run test lint lock lock-check bench faultlab benchmatrix try-deploy demo-model
+.PHONY: run test lint lock lock-check bench faultlab mutants benchmatrix try-deploy demo-model
 .DELETE_ON_ERROR:
 
 run: .env staticfiles/staticfiles.json $(STAMPS)/demo-model
@@ -45,6 +46,11 @@ try-deploy: $(STAMPS)/all
 faultlab: .env $(STAMPS)/all
 	$(PY) manage.py faultlab $(ARGS)
 faultlab: ARGS :=
+
+# About five minutes; a name runs that mutant alone: make mutants ARGS=no-fencing
+mutants: $(STAMPS)/all
+	$(PY) -m scripts.mutants $(ARGS)
+mutants: ARGS :=
 
 # --- The virtual environment; each stamp says what was installed last
 
