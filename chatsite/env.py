@@ -15,6 +15,10 @@ from django.core.exceptions import ImproperlyConfigured
 # With a smaller DATABASE_POOL_SIZE some threads wait for others.
 POSTGRESQL_POOL = {"min_size": 2, "max_size": 16, "timeout": 3.0, "reconnect_timeout": 2.0}
 
+# A process that was stopped in the middle of a transaction holds its rows' locks no longer: below
+# the ten seconds after which others take its streams over.
+IDLE_TRANSACTION = "5s"
+
 
 def load_env_file(path: Path) -> None:
     """Put the NAME=value lines of `path` into the environment; what is set there already wins."""
@@ -87,6 +91,22 @@ def postgresql_pool() -> dict[str, Any]:
     return POSTGRESQL_POOL | {"max_size": size, "timeout": seconds}
 
 
+def redis_layer(url: str, prefix: str) -> dict[str, Any]:
+    """The channel layer over the Redis at `url`, for CHANNEL_LAYERS.
+
+    Its receiver comes back by itself, a second after each failure; the waits that redis-py adds of
+    its own, up to ten seconds, would keep a process deaf while Redis is there again.
+    """
+    from redis.asyncio.retry import Retry
+    from redis.backoff import NoBackoff
+
+    host = {"address": url, "retry": Retry(NoBackoff(), 1)}
+    return {
+        "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
+        "CONFIG": {"hosts": [host], "prefix": prefix},
+    }
+
+
 def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:
     """Django's settings for `url` (postgres://… or sqlite:///path); SQLite at the path when empty.
 
@@ -118,7 +138,11 @@ def database_from_url(url: str, sqlite_path: Path) -> dict[str, Any]:
             "CONN_MAX_AGE": 0,
             # One more round trip, and nobody is given a connection that a restart has cut.
             "CONN_HEALTH_CHECKS": True,
-            "OPTIONS": {"pool": postgresql_pool(), **dict(parse_qsl(parts.query))},
+            "OPTIONS": {
+                "pool": postgresql_pool(),
+                "options": f"-c idle_in_transaction_session_timeout={IDLE_TRANSACTION}",
+                **dict(parse_qsl(parts.query)),
+            },
         }
     raise ImproperlyConfigured(
         f"DATABASE_URL has the scheme {parts.scheme!r}; allowed are postgres:// and sqlite:///."

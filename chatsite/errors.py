@@ -8,17 +8,21 @@ import sys
 from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
+from redis.exceptions import RedisError
 
 RETRY_AFTER_SECONDS = 5
 AWAY = (OperationalError, InterfaceError)
 
 
 class OneLineWhileAway(logging.Filter):
-    """Keeps the stack trace of a database that is away out of the log: each request has one."""
+    """Keeps the stack traces of a database or Redis that is away out of the log.
+
+    Each request has one, and each second.
+    """
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
-        if isinstance(error, AWAY):
+        if isinstance(error, (*AWAY, RedisError)):
             record.exc_info = None
             record.msg, record.args = f"{record.getMessage()} ({type(error).__name__})", ()
         return True

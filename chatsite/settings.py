@@ -19,6 +19,7 @@ from .env import (
     envnetworks,
     envstr,
     load_env_file,
+    redis_layer,
 )
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -125,16 +126,11 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 # --- Doorbells between processes: Redis by REDIS_URL, else none are needed
 
 REDIS_URL = envstr("REDIS_URL", "")
-CHANNEL_LAYERS = (
-    {
-        "default": {
-            "BACKEND": "channels_redis.pubsub.RedisPubSubChannelLayer",
-            "CONFIG": {"hosts": [REDIS_URL], "prefix": envstr("REDIS_PREFIX", "chatsite")},
-        }
-    }
+CHANNEL_LAYERS = {
+    "default": redis_layer(REDIS_URL, envstr("REDIS_PREFIX", "chatsite"))
     if REDIS_URL
-    else {"default": {"BACKEND": "channels.layers.InMemoryChannelLayer"}}
-)
+    else {"BACKEND": "channels.layers.InMemoryChannelLayer"}
+}
 
 # --- The cache: counters of attempts, per process; the default of 300 would soon forget them
 
@@ -264,6 +260,7 @@ LOGGING = {
     "loggers": {
         "daphne": {"level": "WARNING"},
         "django.request": {"filters": ["one_line_while_away"]},
+        "channels_redis.pubsub": {"filters": ["one_line_while_away"]},
         "django.channels.server": {"level": "WARNING"},
         # A line for each socket otherwise.
         "uvicorn": {"level": "WARNING"},

@@ -36,7 +36,7 @@ DEFAULTS: dict[str, Any] = {
     # Running answers get so long to end at shutdown.
     "DRAIN_SECONDS": 30.0,
     # Polling that makes a lost doorbell a delay only: with a shared layer, and without one.
-    "POLL_SECONDS": 2.0,
+    "POLL_SECONDS": 1.5,
     "POLL_SECONDS_WITHOUT_LAYER": 0.25,
     # Live HTTP answers end here and are resumed by offset.
     "HTTP_LIVE_SECONDS": 60.0,

@@ -5,7 +5,6 @@ Only what our own pages and fragments use: their HTML closes what it opens.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from html import escape
@@ -27,6 +26,8 @@ class Element:
     parent: Element | None = None
     # Asked for at each frame; forgotten here and above when something within changes.
     _text: str | None = field(default=None, repr=False)
+    # Where elements were found before; they may have gone.
+    _found: dict[str, Element] = field(default_factory=dict, repr=False)
 
     def append(self, children: list[Element | str], at: int | None = None) -> None:
         """Insert `children` at an index, or last."""
@@ -40,6 +41,9 @@ class Element:
             changed._text, changed = None, changed.parent
 
     def replace(self, children: list[Element | str]) -> None:
+        for child in self.children:
+            if isinstance(child, Element):
+                child.parent = None
         self.children = []
         self.append(children)
 
@@ -55,13 +59,23 @@ class Element:
 
     def find(self, element_id: str) -> Element | None:
         """The element of that id within; what is near the top is found before long texts."""
+        known = self._found.get(element_id)
+        if known is not None and known.is_within(self):
+            return known
         level = [self]
         while level:
             level = [one for up in level for one in up.children if isinstance(one, Element)]
             for one in level:
                 if one.get("id") == element_id:
+                    self._found[element_id] = one
                     return one
         return None
+
+    def is_within(self, document: Element) -> bool:
+        up = self.parent
+        while up is not None and up is not document:
+            up = up.parent
+        return up is document
 
     def get(self, name: str) -> str:
         """An attribute's value; empty without it."""
@@ -92,9 +106,10 @@ class Element:
     def put(self, children: list[Element | str]) -> None:
         """Put `children` in the place of this element."""
         assert self.parent is not None
-        at = self._place()
-        del self.parent.children[at]
-        self.parent.append(children, at)
+        parent, at = self.parent, self._place()
+        del parent.children[at]
+        self.parent = None
+        parent.append(children, at)
 
     def put_before(self, children: list[Element | str]) -> None:
         assert self.parent is not None
@@ -179,4 +194,4 @@ def _select(document: Element, selector: str) -> Element:
 
 def words(text: str) -> str:
     """`text` with its white space folded, to compare what two documents show."""
-    return re.sub(r"\s+", " ", text).strip()
+    return " ".join(text.split())

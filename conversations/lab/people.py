@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -55,6 +56,27 @@ class Person:
     def next_site(self) -> str:
         """The address of the server whose turn it is."""
         return self._servers[next(self._turns) % len(self._servers)].url
+
+    @asynccontextmanager
+    async def open_socket(self, path: str) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
+        """A WebSocket to the next server that listens, as a proxy would find it.
+
+        Raises one of AWAY.
+        """
+        for others in reversed(range(len(self._servers))):
+            site = self.next_site()
+            try:
+                socket = await self.http.ws_connect(
+                    site + path, origin=site, compress=0, max_msg_size=0
+                )
+                break
+            except aiohttp.ClientConnectorError:
+                if not others:
+                    raise
+        try:
+            yield socket
+        finally:
+            await socket.close()
 
     async def close(self) -> None:
         await self.http.close()

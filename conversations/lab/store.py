@@ -79,15 +79,19 @@ class Store:
 
     def _ask(self, sql: str, stream: str) -> list[Any] | None:
         key = UUID(stream).hex if self.is_sqlite else stream
-        try:
-            return self.ask(sql.format("?" if self.is_sqlite else "%s"), key)
-        except Exception as error:
-            if not _is_away(error):
-                raise
-            with suppress(Exception):
-                self.close()
-            self._connection = None
-            return None
+        # A connection that a restart has cut is found out by its use.
+        for is_last in (self._connection is None, True):
+            try:
+                return self.ask(sql.format("?" if self.is_sqlite else "%s"), key)
+            except Exception as error:
+                if not _is_away(error):
+                    raise
+                with suppress(Exception):
+                    self.close()
+                self._connection = None
+                if is_last:
+                    break
+        return None
 
     def _connect(self) -> Any:
         if self._connection is None:

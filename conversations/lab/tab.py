@@ -120,13 +120,10 @@ class Tab:
 
     async def _live(self) -> None:
         """One socket from its opening to its end. Raises one of AWAY."""
-        site = self.person.next_site()
         self._generation += 1
         self._acks = _Acks()
         self._asked.clear()
-        async with self.person.http.ws_connect(
-            site + SOCKET_PATH, origin=site, compress=0, max_msg_size=0
-        ) as socket:
+        async with self.person.open_socket(SOCKET_PATH) as socket:
             self._socket = socket
             self.sockets += 1
             await self._send(type="hello", generation=self._generation)

@@ -70,7 +70,12 @@ async def same_form(run: Run) -> None:
     )
     await run.until(lambda: run.site.provider_stats()["open"] == 0, "the answers end", 30)
     stats = run.site.provider_stats()
-    run.expect(stats["requests"] == ANSWERS, f"the provider was called {stats['requests']} times")
+    # A writer that stalls on a busy machine is replaced: an epoch, and a call, more.
+    (claims,) = run.site.store.ask("SELECT sum(epoch) FROM streaming_stream")[0]
+    run.expect(
+        ANSWERS <= stats["requests"] <= claims,
+        f"the provider was called {stats['requests']} times for {claims} claims",
+    )
 
 
 @fault("F29", "stop as the end arrives, 200 tries")

@@ -59,7 +59,7 @@ async def many_webs(run: Run) -> None:
 async def sleep_and_wake(run: Run) -> None:
     before = len(run.site.provider_calls())
     # Long enough to be read on by the one that wakes.
-    asked = await run.ask(tokens=600, rate=20)
+    asked = await run.ask(tokens=200, rate=6)
     await run.moment(0.02, 0.1, asked)
     sleeper = max(
         run.site.generators, key=lambda one: len(held_by(run.site.provider_calls(one), asked))

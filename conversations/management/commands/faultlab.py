@@ -48,6 +48,9 @@ class Command(BaseCommand):
         parser.add_argument(
             "--json", action="store_true", dest="as_json", help="Prints one line of JSON."
         )
+        parser.add_argument(
+            "--logs", type=Path, metavar="FOLDER", help="Keeps what the processes write there."
+        )
         parser.add_argument("--list", action="store_true", help="Names the faults and ends.")
 
     def handle(
@@ -58,6 +61,7 @@ class Command(BaseCommand):
         seed: int | None,
         short: bool,
         as_json: bool,
+        logs: Path | None,
         **options: Any,
     ) -> None:
         chosen = choose(faults)
@@ -69,7 +73,7 @@ class Command(BaseCommand):
         self.say(f"seed {seed}")
         rows = []
         try:
-            for row in run_all(chosen, setups or list(SETUPS), seed, short):
+            for row in run_all(chosen, setups or list(SETUPS), seed, short, logs):
                 rows.append(row)
                 self.say(line_of(row))
         except Missing as missing:
@@ -99,7 +103,7 @@ def is_of(name: str, wanted: str) -> bool:
 
 
 def run_all(
-    chosen: list[Fault], setups: list[str], seed: int, short: bool
+    chosen: list[Fault], setups: list[str], seed: int, short: bool, logs: Path | None
 ) -> Iterator[dict[str, Any]]:
     """A row for each fault and set-up, as each ends. Raises Missing."""
     for setup in setups:
@@ -107,8 +111,13 @@ def run_all(
         if not wanted:
             continue
         with ExitStack() as stack:
-            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="chatsite-lab-"))
-            ground = stack.enter_context(Ground(setup, Path(folder)).open())
+            if logs is None:
+                passing = tempfile.TemporaryDirectory(prefix="chatsite-lab-")
+                folder = Path(stack.enter_context(passing))
+            else:
+                folder = logs.resolve() / setup
+                folder.mkdir(parents=True)
+            ground = stack.enter_context(Ground(setup, folder).open())
             for one in wanted:
                 yield run_one(one, ground, random.Random(f"{seed} {one.name} {setup}"), short)
 
