@@ -19,7 +19,11 @@ class Person:
     """One browser's cookies; may visit several servers of one site under one name."""
 
     def __init__(self) -> None:
-        self.http = aiohttp.ClientSession(cookie_jar=aiohttp.CookieJar(unsafe=True))
+        # As many connections as a test opens: a crowd would wait for its own sockets otherwise.
+        self.http = aiohttp.ClientSession(
+            cookie_jar=aiohttp.CookieJar(unsafe=True),
+            connector=aiohttp.TCPConnector(limit=0),
+        )
         self._sockets: list[aiohttp.ClientWebSocketResponse] = []
 
     async def __aenter__(self) -> Person:
