@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
-import struct
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -15,6 +13,7 @@ import pytest
 
 from chatsite.servers import SERVERS
 from conversations.lab.provider import Script, process
+from conversations.lab.sockets import deaf_socket, established
 from conversations.markdown import renderer
 from tests.services import Server, running_server, wait_until
 
@@ -50,35 +49,11 @@ def server(request, provider_port: int, tmp_path: Path) -> Iterator[Server]:
 
 def deaf_tab(server: Server, cookie: str, stream: str) -> socket.socket:
     """A socket that follows the stream from nothing and reads no more than its handshake."""
-    tab = socket.socket()
-    # The kernel's own buffer is no part of the server, but would hide what it keeps.
-    tab.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-    tab.settimeout(20)
-    tab.connect(("127.0.0.1", server.port))
-    host = f"127.0.0.1:{server.port}"
-    lines = [
-        "GET /ws/streaming/ HTTP/1.1",
-        f"Host: {host}",
-        f"Origin: http://{host}",
-        "Connection: Upgrade",
-        "Upgrade: websocket",
-        "Sec-WebSocket-Version: 13",
-        "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-        f"Cookie: {cookie}",
-    ]
-    tab.sendall("\r\n".join([*lines, "", ""]).encode())
-    answer = b""
-    while b"\r\n\r\n" not in answer:
-        answer += tab.recv(1)
-    assert b" 101 " in answer.splitlines()[0]
-    for message in (
+    messages = (
         {"type": "hello", "generation": 1},
         {"type": "follow", "stream": stream, "cut": -1, "key": ""},
-    ):
-        # RFC 6455, 5.2: a final text frame, masked by zeros, with a length of two bytes.
-        body = json.dumps(message).encode().ljust(126)
-        tab.sendall(struct.pack(">BBHI", 0x81, 0xFE, len(body), 0) + body)
-    return tab
+    )
+    return deaf_socket(server.port, "/ws/streaming/", cookie, messages)
 
 
 def resident_mib(server: Server) -> float:
@@ -87,9 +62,7 @@ def resident_mib(server: Server) -> float:
 
 
 def connections(server: Server) -> int:
-    """Established TCP connections that the server's side holds."""
-    rows = [row.split() for row in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    return sum(row[1].endswith(f":{server.port:04X}") and row[3] == "01" for row in rows)
+    return len(established(server.port))
 
 
 async def test_a_hundred_deaf_tabs_cost_little_and_are_closed(
