@@ -40,6 +40,8 @@ SIGNED_OUT, BAD_MESSAGE, TOO_MANY = 4401, 4400, 4429
 RESTARTING, TRY_AGAIN = 1012, 1013
 PRIVATE = 3000
 CLOSE_SECONDS = 1.0
+# At a shutdown, pages get so many steps of so many seconds to be given the ends of their answers.
+SEE_OFF_STEPS, SEE_OFF_SECONDS = 50, 0.02
 MAX_MESSAGE_CHARS = 16_384
 # Inbound messages in ten seconds: acks come once a second, follows with the page.
 MAX_MESSAGES, MESSAGES_SECONDS = 300, 10.0
@@ -257,6 +259,10 @@ class StreamConsumer(AsyncConsumer):
         """Something of this page's is gone, maybe its user: look now and not in a minute."""
         self._asked.set()
 
+    def owes_an_end(self) -> bool:
+        """Whether an end that is known here is still on its way to the page."""
+        return bool(self._outbox) or any(one.tail.is_ending for one in self.followers.values())
+
     def room(self) -> int:
         """How many bytes may go before the page acknowledges some."""
         return conf.UNACKED_BYTES - self._unacked_bytes
@@ -325,6 +331,14 @@ async def close_all_sockets() -> None:
     get_hub().is_draining = True
     closing = (one.close(RESTARTING) for one in list(_sockets))
     await asyncio.gather(*closing, return_exceptions=True)
+
+
+async def see_ends_off() -> None:
+    """Wait until the pages of this process were given the ends that it knows, or had their time."""
+    for _ in range(SEE_OFF_STEPS):
+        if not any(one.owes_an_end() for one in _sockets):
+            return
+        await asyncio.sleep(SEE_OFF_SECONDS)
 
 
 @receiver(user_logged_out)

@@ -164,12 +164,13 @@ async def drain(timeout: float) -> None:
     A page that finds no other process comes back here, sees its answer end, and is sent on again.
     HTTP readers that wait for text are answered last.
     """
-    from .consumers import close_all_sockets
+    from .consumers import close_all_sockets, see_ends_off
 
     await close_all_sockets()
     if _supervisor is not None and not _supervisor._loop.is_closed():
         await _supervisor.drain(timeout)
     await get_hub().doorbell.settle()
+    await see_ends_off()
     await close_all_sockets()
     get_hub().let_readers_go()
 

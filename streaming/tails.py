@@ -91,6 +91,11 @@ class Tail:
         # None: its pages have none, and need none.
         self.note: str | None = None
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether an end, known or about to be read, is still to be told to the followers."""
+        return not self.is_ended and (self._final is not None or self._loading)
+
     # --- Followers
 
     def join(self, follower: Follower) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -14,6 +15,7 @@ from django.template import Context, Template
 from django.utils import timezone
 
 from streaming import actions, claims, generators, supervisor, tails, topics
+from streaming.consumers import RESTARTING
 from streaming.doorbell import _message
 from streaming.generators import owner_only
 from streaming.hub import get_hub
@@ -645,6 +647,31 @@ async def test_an_end_is_told_without_a_foot_that_fails(owner) -> None:
         generator.say(None)
         assert (await page.until("end"))["status"] == Status.DONE
         await page.close()
+
+
+async def test_a_shutdown_lets_its_pages_see_the_end_before_they_go(owner) -> None:
+    def take_time(stream: Stream) -> dict:
+        time.sleep(0.3)
+        return {}
+
+    async with (
+        tap(may_read=owner_only, foot_context=take_time) as generator,
+        running_supervisor(),
+    ):
+        stream = await create("tests.tap", owner=owner)
+        page = await Page.open(owner)
+        await page.follow(stream.pk)
+        generator.say("to the ")
+        await page.until_end_is(7)
+        draining = asyncio.create_task(supervisor.drain(5))
+        assert (await page.until("close"))["code"] == RESTARTING
+        again = await Page.open(owner)
+        await again.follow(stream.pk)
+        generator.say("end", None)
+        assert (await again.until("end"))["status"] == Status.DONE
+        assert again.html(stream.pk) == plain.render("to the end")
+        assert (await again.until("close"))["code"] == RESTARTING
+        await draining
 
 
 async def test_a_document_that_fails_is_made_anew(owner) -> None:
