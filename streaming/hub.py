@@ -52,6 +52,8 @@ class Hub:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self.tails: dict[UUID, Tail] = {}
+        # Of all tails.
+        self.follower_count = 0
         self._subscriptions: dict[UUID, set[Subscription]] = {}
         # Where polling saw the streams of subscriptions, None without a row.
         self._polled: dict[UUID, Position | None] = {}

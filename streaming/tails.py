@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 SMALL_BLOCK_CHARS = 4_096
 # Above this size it is rendered in a thread, so that other streams do not wait.
 LARGE_BLOCK_CHARS = 16_384
+# What it takes to push one frame to one page, generously. Where the pages of a process are so many
+# that this fills its ticks, frames come less often instead of later and later.
+PUSH_SECONDS = 0.0002
 # What a frame has around the HTML of its blocks.
 AROUND_BYTES = 640
 # A database that does not answer is asked again after so long.
@@ -100,13 +103,16 @@ class Tail:
 
     def join(self, follower: Follower) -> None:
         self.followers.add(follower)
+        self._hub.follower_count += 1
         if not self._hub.writes_here(self.stream_id) and not self.is_ended:
             # Its page may have been drawn with more than this process knows yet.
             self.look()
         self.catch_up(follower)
 
     def leave(self, follower: Follower) -> None:
-        self.followers.discard(follower)
+        if follower in self.followers:
+            self.followers.remove(follower)
+            self._hub.follower_count -= 1
         if not self.followers:
             if self._timer:
                 self._timer.cancel()
@@ -251,13 +257,14 @@ class Tail:
         return stream
 
     def _arrange_feed(self) -> None:
-        """Render what is there now or, for a large open block, a little later."""
+        """Render what is there now or, for a large open block or many pages, a little later."""
         if self._document is None or self._at_work.locked() or self._timer or not self._unfed:
             return
-        size = self._document.redraw_size
+        pushing = PUSH_SECONDS * self._hub.follower_count
+        drawing = conf.TICK_SECONDS * self._document.redraw_size / SMALL_BLOCK_CHARS
+        interval = max(pushing, drawing)
         delay = 0.0
-        if size > SMALL_BLOCK_CHARS and self._final is None:
-            interval = conf.TICK_SECONDS * size / SMALL_BLOCK_CHARS
+        if interval > conf.TICK_SECONDS and self._final is None:
             delay = self._fed_at + interval - self._hub.time()
         if delay > 0:
             self._timer = self._hub.call_later(delay, self._feed_later)

@@ -13,6 +13,7 @@ from django.db import connections
 from streaming import actions, generators, topics
 from streaming.appending import Append
 from streaming.doorbell import MAX_TEXT_CHARS, _message
+from streaming.frames import Frame
 from streaming.hub import Hub, get_hub
 
 from .live import until
@@ -61,6 +62,47 @@ async def test_polling_reads_no_text_that_a_doorbell_brought_meanwhile(hub: Hub)
     await sync_to_async(write)(stream, " and more")
     await hub._poll_streams()
     assert tail._loading
+
+
+class Reader:
+    """A page in step that takes everything."""
+
+    cut, end, key, in_step = -1, 0, "", False
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+
+    def room(self) -> int:
+        return 1_000_000
+
+    def push(self, frame: Frame) -> None:
+        self.frames.append(frame)
+
+    def gone(self) -> None:
+        raise AssertionError
+
+
+@pytest.mark.parametrize(("pages", "frames"), [(10, 4), (2_000, 3)])
+async def test_frames_come_less_often_where_pages_are_many(
+    hub: Hub, pages: int, frames: int
+) -> None:
+    stream = await sync_to_async(actions.create)("tests.hub", autostart=False)
+    tail = hub.tail(stream.pk)
+    readers = [Reader() for _ in range(pages)]
+    for reader in readers:
+        tail.join(reader)
+    await until(lambda: not tail._loading)
+    words = ["one\n", "two\n", "three\n"]
+    for number, word in enumerate(words):
+        tail.extend(len("".join(words[:number])), word)
+    await until(lambda: all(reader.end == len("".join(words)) for reader in readers))
+    # The first brings each page in step; nothing of the text is left out.
+    assert {len(reader.frames) for reader in readers} == {frames}
+    told = "".join(frame.html for frame in readers[0].frames)
+    assert [word for word in words if word not in told] == []
+    for reader in readers:
+        tail.leave(reader)
+    assert hub.follower_count == 0
 
 
 class Watcher:
