@@ -14,7 +14,8 @@ DEFAULTS: dict[str, Any] = {
     # Who runs generators: "embedded" (the process that serves), "procrastinate" (workers that its
     # queue dispatches to) or "off" (others on the same database).
     "RUNNER": "embedded",
-    # Generators that run at once in this process; further ones wait, fairly between owners.
+    # Generators that run at once in this process; further ones wait, fairly between owners. Twice
+    # as many while it takes over what a dead process left.
     "MAX_CONCURRENT": 1_000,
     # One tick serves commit, rendering and push.
     "TICK_SECONDS": 0.05,

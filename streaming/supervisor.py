@@ -97,7 +97,9 @@ class Supervisor:
             if not any(stream_id in ids for ids in self._waiting.values()):
                 self.request(stream_id, owner_id)
         for stream_id, epoch, beat in found.abandoned:
-            if self._has_room:
+            # Also where all places are taken: somebody is looking at half an answer. Not without
+            # end: of many dead processes' streams the sweeps of others take their share.
+            if self.runs.tasks < 2 * conf.MAX_CONCURRENT:
                 self._claim(claims.claim_abandoned, stream_id, epoch, beat)
 
     # --- Shutdown
