@@ -4,6 +4,7 @@ import os
 import pty
 import select
 import shutil
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -76,6 +77,12 @@ def test_an_unknown_account_is_refused(env: dict[str, str]) -> None:
     assert "nobody@example.com" in done.stderr
 
 
+def take_terminal() -> None:
+    os.close(os.open(os.ttyname(0), os.O_RDWR))
+    # A shell's background job, which a test run may be, has it ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 class Terminal:
     """The command in a terminal of its own, as a person would use it."""
 
@@ -90,7 +97,7 @@ class Terminal:
             stderr=other,
             # The terminal is the process's own, so that Ctrl-C reaches it as a signal.
             start_new_session=True,
-            preexec_fn=lambda: os.close(os.open(os.ttyname(0), os.O_RDWR)),
+            preexec_fn=take_terminal,
         )
         os.close(other)
         self.screen = b""
