@@ -167,8 +167,9 @@ async def cut(run: Run) -> None:
 @fault("F17", "provider reports an error in mid-answer", variables=KEYS)
 async def report_error(run: Run) -> None:
     """Ends `error` within 1 s with our sentence; nothing of key, address or error is shown."""
-    # One after the other: each is told as fast as if it were alone.
-    asked = await run.ask(each=[{"error_after": SAID + 12 * number} for number in range(10)])
+    # One after the other, once all have asked: each is told as fast as if it were alone.
+    errors = [{"error_after": 2 * SAID + 12 * number} for number in range(10)]
+    asked = await run.ask(tokens=4 * SAID, each=errors)
     hide_secrets(run)
     await run.until_over()
     for watched in asked:
