@@ -44,6 +44,17 @@ def serve_daphne(host: str, port: int, started: Started) -> None:
     from chatsite.asgi import application
 
     class ChatSocket(WebSocketProtocol):
+        maxMessagePayloadSize: int
+
+        def serverSend(self, content: str, binary: bool = False) -> None:
+            # The limit is for what pages send; Autobahn would hold us to it as well, and a frame
+            # with one very long paragraph is larger.
+            limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
+            try:
+                super().serverSend(content, binary)
+            finally:
+                self.maxMessagePayloadSize = limit
+
         def serverClose(self, code: int | None = None) -> None:
             # `sendClose` would refuse 1012 (restarting) and 1013 (come back later).
             self.sendCloseFrame(code=code or 1000)

@@ -26,6 +26,7 @@ from django.http import HttpRequest
 from . import topics
 from .access import may_read
 from .conf import conf
+from .exceptions import log_failure
 from .executors import run_consumer
 from .frames import BEAT, Frame, gone_frame, topic_frame
 from .hub import get_hub
@@ -279,12 +280,20 @@ class StreamConsumer(AsyncConsumer):
         self._wake.set()
 
     async def _send_outbox(self) -> None:
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            while self._outbox:
-                await self.base_send({"type": "websocket.send", "text": self._outbox.popleft()})
-            self._sent_at = self.hub.time()
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake.clear()
+                while self._outbox:
+                    await self.base_send({"type": "websocket.send", "text": self._outbox.popleft()})
+                self._sent_at = self.hub.time()
+        except OSError:
+            # The page is gone; the server says so as well.
+            return
+        except Exception as error:
+            # Whatever it was: a page must never wait at a socket on which nothing comes.
+            log_failure(logger, error, "A frame could not be sent")
+            await self.close(TRY_AGAIN)
 
     async def _keep(self) -> None:
         """Heartbeats, the limit for acknowledgements, and the access asked again."""

@@ -22,6 +22,8 @@ from .people import Person
 TABS = 100
 # About 0.8 MB in 4 s.
 TEXT = "".join(f"Paragraph {n} of a long answer: {'word ' * 40}\n\n" for n in range(3_500))
+# A paragraph that makes a larger message than a page may send.
+FLAT = "word " * 300_000
 # The real times are 45 and 10.
 UNACKED_SECONDS, HEARTBEAT_SECONDS = 4.0, 1.0
 CLOSE_SECONDS = 5.0
@@ -29,7 +31,10 @@ CLOSE_SECONDS = 5.0
 
 @pytest.fixture(scope="module")
 def provider_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    scripts = {"fast": Script(text=TEXT, size=4_000, rate=50)}
+    scripts = {
+        "fast": Script(text=TEXT, size=4_000, rate=50),
+        "flat": Script(text=FLAT, size=200_000, rate=20),
+    }
     with process(scripts, tmp_path_factory.mktemp("provider")) as port:
         yield port
 
@@ -38,7 +43,7 @@ def provider_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 def server(request, provider_port: int, tmp_path: Path) -> Iterator[Server]:
     env = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
-        "OPENAI_MODELS": "fast",
+        "OPENAI_MODELS": "fast,flat",
         "STREAMING_UNACKED_SECONDS": str(UNACKED_SECONDS),
         "STREAMING_HEARTBEAT_SECONDS": str(HEARTBEAT_SECONDS),
         "STREAMING_MAX_SOCKETS_PER_USER": str(TABS + 10),
@@ -98,4 +103,13 @@ async def test_a_hundred_deaf_tabs_cost_little_and_are_closed(
             )
         assert most <= 100
         assert reader.html == renderer.render(TEXT)
+        assert "Traceback" not in server.output()
+
+
+async def test_a_paragraph_of_a_megabyte_and_a_half_reaches_its_page(server: Server) -> None:
+    async with Person() as person, asyncio.timeout(60):
+        stream = await person.ask(server.url, "On and on", model="openai:flat")
+        reader = await person.follow(server.url, stream)
+        await reader.until_end()
+        assert reader.html == renderer.render(FLAT)
         assert "Traceback" not in server.output()
