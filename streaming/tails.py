@@ -35,7 +35,7 @@ SMALL_BLOCK_CHARS = 4_096
 LARGE_BLOCK_CHARS = 16_384
 # What it takes to push one frame to one page, generously. Where the pages of a process are so many
 # that this fills its ticks, frames come less often instead of later and later.
-PUSH_SECONDS = 0.0002
+PUSH_SECONDS = 0.0003
 # What a frame has around the HTML of its blocks.
 AROUND_BYTES = 640
 # A database that does not answer is asked again after so long.

@@ -39,6 +39,7 @@ class Seat:
     stream: str
     oracle: str
     script: Script
+    checks_frames: bool
 
     def watched(self, store: Any) -> Watched:
         person = Person(self.fronts)
@@ -51,7 +52,13 @@ class Seat:
 class Apart:
     """The process; one tab for each answer."""
 
-    def __init__(self, answers: Sequence[Watched], fronts: Sequence[Any], database: str) -> None:
+    def __init__(
+        self,
+        answers: Sequence[Watched],
+        fronts: Sequence[Any],
+        database: str,
+        checks_frames: bool = True,
+    ) -> None:
         self.answers = answers
         seats = [
             Seat(
@@ -62,6 +69,7 @@ class Apart:
                 one.stream,
                 one.oracle,
                 one.script,
+                checks_frames,
             )
             for one in answers
         ]
@@ -100,8 +108,10 @@ class Apart:
 
 
 @contextmanager
-def apart(answers: Sequence[Watched], fronts: Sequence[Any], database: str) -> Iterator[Apart]:
-    process = Apart(answers, fronts, database)
+def apart(
+    answers: Sequence[Watched], fronts: Sequence[Any], database: str, *, checks_frames: bool = True
+) -> Iterator[Apart]:
+    process = Apart(answers, fronts, database, checks_frames)
     try:
         yield process
     finally:
@@ -120,7 +130,7 @@ async def _watch(pipe: Connection, seats: Sequence[Seat], database: str) -> None
     from .tab import Tab
 
     store = Store(database)
-    tabs = [Tab(seat.watched(store)) for seat in seats]
+    tabs = [Tab(seat.watched(store), checks_frames=seat.checks_frames) for seat in seats]
     running = [asyncio.create_task(tab.run()) for tab in tabs]
     while not all(tab.sight.growth for tab in tabs):
         for task in running:

@@ -15,6 +15,8 @@ from typing import Any
 
 import aiohttp
 
+from streaming.rendering import wire_size
+
 from .dom import Element, swap, words
 from .people import AWAY, Person
 from .watched import Sight, Watched
@@ -53,8 +55,6 @@ class Tab:
     sockets: int = 0
     # Whether the page's text is held against the oracle at each frame.
     checks_frames: bool = True
-    # Bytes of the largest frame.
-    largest: int = 0
     closes: list[int | None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -163,7 +163,7 @@ class Tab:
         if header["n"] != self._acks.number + 1:
             self.sight.problem(f"frame {header['n']} came after {self._acks.number}")
         self._acks.number = header["n"]
-        self.largest = max(self.largest, len(message.encode()))
+        self.sight.largest = max(self.sight.largest, wire_size(message))
         if any(secret in message for secret in self.watched.secrets):
             self.sight.problem("a frame shows what nobody may see")
         if header["g"] != self._generation:

@@ -36,6 +36,8 @@ class Sight:
     problems: list[str] = field(default_factory=list)
     # HTML of the body in canonical form at the end, for tabs.
     final_html: str | None = None
+    # Bytes of the largest frame, for tabs.
+    largest: int = 0
 
     @property
     def length(self) -> int:

@@ -229,16 +229,19 @@ async def test_an_abandoned_stream_waits_for_no_room(settings) -> None:
     settings.STREAMING_MAX_CONCURRENT = 1
     settings.STREAMING_ABANDONED_SECONDS = 0.05
     settings.STREAMING_SWEEP_SECONDS = 0.05
-    async with tap() as busy, tap("tests.other", carries_on=True) as generator:
-        async with running_supervisor():
-            await create("tests.tap")
-            await busy.started.wait()
-            stream = await abandoned("half ", generator="tests.other")
-            generator.say("an answer", None)
-            final = await ended(stream)
-            assert final.status == Status.DONE
-            assert await text(stream) == "half an answer"
-            busy.say(None)
+    async with (
+        tap() as busy,
+        tap("tests.other", carries_on=True) as generator,
+        running_supervisor(),
+    ):
+        await create("tests.tap")
+        await busy.started.wait()
+        stream = await abandoned("half ", generator="tests.other")
+        generator.say("an answer", None)
+        final = await ended(stream)
+        assert final.status == Status.DONE
+        assert await text(stream) == "half an answer"
+        busy.say(None)
 
 
 async def test_an_abandoned_stream_carries_on_in_the_same_text(settings) -> None:

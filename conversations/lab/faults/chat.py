@@ -15,8 +15,8 @@ from . import fault
 
 TIMES_SENT = 10
 STOPS, STOPS_AT_ONCE = 200, 25
-# An answer of F29: two seconds at 50 tokens a second.
-STOP_TOKENS = 100
+# An answer of F29 takes four seconds: many a stop is on its way when the end comes.
+STOP_TOKENS, STOP_RATE = 60, 15.0
 ORPHANS = (
     "SELECT count(*) FROM streaming_chunk WHERE stream_id NOT IN (SELECT id FROM streaming_stream)",
     "SELECT count(*) FROM streaming_stream WHERE generator = 'conversations.reply' AND id NOT IN "
@@ -84,7 +84,11 @@ async def stop_at_the_end(run: Run) -> None:
     run.complete = False
     for _ in range(STOPS // STOPS_AT_ONCE):
         await run.ask(
-            STOPS_AT_ONCE, tokens=STOP_TOKENS, observers=("tab", "sse"), then=partial(_stop, run)
+            STOPS_AT_ONCE,
+            tokens=STOP_TOKENS,
+            rate=STOP_RATE,
+            observers=("tab", "sse"),
+            then=partial(_stop, run),
         )
         await run.until(lambda: run.site.provider_stats()["open"] == 0, "the provider's close", 1)
         await run.until_over()
@@ -105,7 +109,7 @@ async def _stop(run: Run, watched: Watched) -> None:
         one.get("value") for one in forms[0].elements() if one.get("name") == "csrfmiddlewaretoken"
     )
     # Near enough to the end for a request to be overtaken by it.
-    due = len(watched.oracle) * run.chance.uniform(0.3, 1)
+    due = len(watched.oracle) * run.chance.uniform(0.5, 1)
     await run.until(
         lambda: any(sight.length >= due or sight.status for sight in watched.sights), "the end", 60
     )
