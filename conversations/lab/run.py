@@ -130,7 +130,7 @@ class Run:
             person,
             path,
             stream,
-            normalise(script.answer),
+            await self.do(lambda: normalise(script.answer)),
             asked_at,
             script,
             model,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -127,7 +128,9 @@ async def large_delta(run: Run) -> None:
     large = await run.ask(2, **sizes, observers=("sse",))
     # One paragraph; the delay is for the tabs, whose own work must not be taken for the site's.
     flat = await run.ask(2, **sizes, flat=True, delay=TABS_SECONDS, observers=("sse", "long-poll"))
-    with apart(flat, run.fronts, run.site.env["DATABASE_URL"], checks_frames=False) as browser:
+    tabs = apart(flat, run.fronts, run.site.env["DATABASE_URL"], checks_frames=False)
+    with ExitStack() as stack:
+        browser = await run.do(stack.enter_context, tabs)
         await run.until_over(120)
         await run.do(browser.wait_until_flowing)
         await run.do(browser.take_sights)
