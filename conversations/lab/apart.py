@@ -80,7 +80,7 @@ class Apart:
         theirs.close()
 
     def wait_until_flowing(self) -> None:
-        """Wait until every tab has shown some text. Raises EOFError when the process has died."""
+        """Wait until every tab has shown some text, or the end. Raises EOFError when the process has died."""
         assert self._pipe.recv() == FLOWING
 
     def stop(self) -> None:
@@ -132,7 +132,7 @@ async def _watch(pipe: Connection, seats: Sequence[Seat], database: str) -> None
     store = Store(database)
     tabs = [Tab(seat.watched(store), checks_frames=seat.checks_frames) for seat in seats]
     running = [asyncio.create_task(tab.run()) for tab in tabs]
-    while not all(tab.sight.growth for tab in tabs):
+    while not all(tab.sight.growth or tab.sight.status for tab in tabs):
         for task in running:
             if task.done() and (error := task.exception()):
                 raise error

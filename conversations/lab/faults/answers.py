@@ -18,7 +18,7 @@ LINE_BYTES = 10 * MIB
 LINES = 4
 # Words of a delta of 5 MiB: each is a mark of nine characters or more.
 LARGE_TOKENS = 560_000
-TABS_SECONDS = 3.0
+TABS_SECONDS = 8.0
 FRAME_BYTES = 64 * 1024
 SMALL_CAP = 12_000
 # Letters of one to four bytes, combining marks, a joined emoji, what some take for line ends or a
