@@ -80,7 +80,10 @@ class Apart:
         theirs.close()
 
     def wait_until_flowing(self) -> None:
-        """Wait until every tab has shown some text, or the end. Raises EOFError when the process has died."""
+        """Wait until every tab has shown some text, or the end.
+
+        Raises EOFError when the process has died.
+        """
         assert self._pipe.recv() == FLOWING
 
     def stop(self) -> None:
