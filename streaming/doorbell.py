@@ -34,6 +34,9 @@ GROUP = "streaming.doorbell"
 # Text beyond this in one message is a position only; the hubs read it from the database. A tick of
 # a thousand answers has a fifth of it: what is read costs far more than what is rung.
 MAX_TEXT_CHARS = 262_144
+# What one stream may have of it: to read one large text costs little for its size, and a large one
+# must not crowd out the small ones of a hundred others.
+MAX_TEXT_CHARS_OF_ONE = 16_384
 SEND_SECONDS = 0.2
 RETRY_SECONDS = 1.0
 
@@ -154,7 +157,7 @@ def _message(
     told = []
     room = MAX_TEXT_CHARS
     for one in appends:
-        fits = len(one.text) <= room
+        fits = len(one.text) <= min(room, MAX_TEXT_CHARS_OF_ONE)
         if fits:
             room -= len(one.text)
         told.append((_name(one.stream_id), one.start, one.text if fits else ""))

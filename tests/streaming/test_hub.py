@@ -12,7 +12,7 @@ from django.db import connections
 
 from streaming import actions, generators, topics
 from streaming.appending import Append
-from streaming.doorbell import MAX_TEXT_CHARS, _message
+from streaming.doorbell import MAX_TEXT_CHARS, MAX_TEXT_CHARS_OF_ONE, _message
 from streaming.frames import Frame
 from streaming.hub import Hub, get_hub
 
@@ -153,10 +153,14 @@ async def test_a_doorbell_brings_as_much_text_as_fits_and_positions_of_the_rest(
     first, large, last = (uuid.uuid4() for _ in range(3))
     message = rung(
         Append(first, 1, 0, "a"),
-        Append(large, 1, 5, "b" * MAX_TEXT_CHARS),
+        Append(large, 1, 5, "b" * (MAX_TEXT_CHARS_OF_ONE + 1)),
         Append(last, 1, 9, "c"),
     )
     assert message["appends"] == [(str(first), 0, "a"), (str(large), 5, ""), (str(last), 9, "c")]
+    text = "d" * MAX_TEXT_CHARS_OF_ONE
+    fitting = MAX_TEXT_CHARS // len(text)
+    message = rung(*[Append(first, 1, n * len(text), text) for n in range(fitting + 1)])
+    assert [told for *_, told in message["appends"]] == [text] * fitting + [""]
 
 
 class SlowLayer(BaseChannelLayer):
