@@ -10,7 +10,7 @@ from uuid import UUID
 from conversations.bench.page import composer_of
 
 from ..run import Run
-from ..services import Missing
+from ..services import Missing, Process
 from ..watched import Watched
 from . import fault
 from .restarts import restart
@@ -38,13 +38,18 @@ async def wrong_clock(run: Run) -> None:
         for offset in ("+1h", "-1h"):
             process.env = right | faketime(offset)
             await run.do(restart, run, process)
-            await chat(run, 5 if run.site.workers else 10)
+            # Else it would be a matter of luck who generates.
+            generators = run.site.workers if process in run.site.workers else []
+            others: list[Process] = [one for one in generators if one is not process]
+            await chat(run, 5 if run.site.workers else 10, others)
         process.env = right
         await run.do(restart, run, process)
 
 
-async def chat(run: Run, count: int) -> None:
-    """Let people ask, and ask again in the same chat."""
+async def chat(run: Run, count: int, stopped: list[Process]) -> None:
+    """Let people ask, and ask again in the same chat; `stopped` sleep until it begins."""
+    for process in stopped:
+        process.pause()
     asked = await run.ask(count, tokens=150)
     run.recovery.append(
         await run.until(
@@ -53,6 +58,8 @@ async def chat(run: Run, count: int) -> None:
             PROMPT_SECONDS,
         )
     )
+    for process in stopped:
+        process.resume()
     await run.until_over()
     for watched in asked:
         row = run.site.store.row(watched.stream)
