@@ -34,8 +34,9 @@ SMALL_BLOCK_CHARS = 4_096
 # Above this size it is rendered in a thread, so that other streams do not wait.
 LARGE_BLOCK_CHARS = 16_384
 # What it takes to push one frame to one page, generously. Where the pages of a process are so many
-# that this fills its ticks, frames come less often instead of later and later.
-PUSH_SECONDS = 0.0003
+# that this fills its ticks, frames come less often instead of later and later: twice as seldom as it
+# could at best, because a process shares its cores, but for that not in slower steps than these.
+PUSH_SECONDS, STEP_SECONDS = 0.0003, 0.3
 # What a frame has around the HTML of its blocks.
 AROUND_BYTES = 640
 # A database that does not answer is asked again after so long.
@@ -262,7 +263,7 @@ class Tail:
             return
         pushing = PUSH_SECONDS * self._hub.follower_count
         drawing = conf.TICK_SECONDS * self._document.redraw_size / SMALL_BLOCK_CHARS
-        interval = max(pushing, drawing)
+        interval = max(drawing, pushing, min(2 * pushing, STEP_SECONDS))
         delay = 0.0
         if interval > conf.TICK_SECONDS and self._final is None:
             delay = self._fed_at + interval - self._hub.time()
