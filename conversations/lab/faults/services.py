@@ -14,6 +14,7 @@ from . import fault
 LATE_SECONDS = 2.5
 PROMPT_SECONDS = 0.3
 SETTLING_SECONDS = 5.0
+SLOW_RATE = 10.0
 APPEND_SECONDS = 1.0
 # A doorbell that is not taken is given up after 200 ms; the rest is the machine's.
 GIVE_UP_SECONDS = 0.4
@@ -29,7 +30,7 @@ async def kill_redis(run: Run) -> None:
     assert redis is not None
     # Long enough to go on for some seconds after the outage; slower than others, because this
     # fault judges lags, of which a busy machine has its own.
-    await run.ask(tokens=500, rate=20)
+    await run.ask(tokens=250, rate=SLOW_RATE)
     await run.moment(0.02, 0.1)
     await run.do(redis.kill9)
     died = time.monotonic()
