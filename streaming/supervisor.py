@@ -22,6 +22,7 @@ from .executors import run_generator
 from .hub import get_hub
 from .models import Stream
 from .runs import Runs, new_task
+from .signals import runner_starting
 
 logger = logging.getLogger(__name__)
 
@@ -150,6 +151,7 @@ async def start() -> None:
     global _supervisor
     get_hub()
     if conf.RUNNER != "off" and running_supervisor() is None:
+        runner_starting.send_robust(Supervisor)
         _supervisor = Supervisor()
 
 

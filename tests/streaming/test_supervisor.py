@@ -8,12 +8,14 @@ from asgiref.sync import sync_to_async
 from django.db import connection
 from django.utils import timezone
 
-from streaming import actions, appending, claims
+from streaming import actions, appending, claims, supervisor
 from streaming.appending import Append
 from streaming.claims import Sweeper
 from streaming.exceptions import StreamFailed
 from streaming.generators import End
+from streaming.hub import get_hub
 from streaming.models import EndReason, Status, Stream
+from streaming.signals import runner_starting
 
 from .live import ended, row, running_supervisor, tap, text, until
 
@@ -105,15 +107,15 @@ async def test_the_end_hook_runs_once_and_a_failing_one_is_retried() -> None:
         if len(calls) == 1:
             raise RuntimeError("not yet")
 
-    async with running_supervisor() as supervisor, tap(on_end=on_end) as generator:
+    async with running_supervisor() as running, tap(on_end=on_end) as generator:
         stream = await create("tests.tap")
         generator.say("text", None)
         final = await ended(stream)
         assert final.hook_pending
-        await supervisor.sweep_once()
+        await running.sweep_once()
         assert not (await row(stream)).hook_pending
         assert calls == ["text", "text"]
-        await supervisor.sweep_once()
+        await running.sweep_once()
         assert len(calls) == 2
 
 
@@ -150,6 +152,25 @@ async def test_a_silent_generator_is_ended_as_idle(settings) -> None:
         assert await text(stream) == "then nothing"
 
 
+async def test_apps_may_load_what_a_first_answer_needs() -> None:
+    told: list[object] = []
+
+    def load(**kwargs: object) -> None:
+        told.append(supervisor.running_supervisor())
+        raise RuntimeError("is logged, and keeps nobody from starting")
+
+    runner_starting.connect(load)
+    try:
+        await supervisor.start()
+        running = supervisor.running_supervisor()
+    finally:
+        runner_starting.disconnect(load)
+    assert running is not None
+    await running.drain(0)
+    await get_hub().close()
+    assert told == [None]
+
+
 async def test_owners_take_turns(settings, owner, stranger) -> None:
     settings.STREAMING_MAX_CONCURRENT = 1
     async with running_supervisor(), tap() as generator:
@@ -167,11 +188,11 @@ async def test_owners_take_turns(settings, owner, stranger) -> None:
 
 async def test_a_claim_that_another_won_frees_its_place(settings) -> None:
     settings.STREAMING_MAX_CONCURRENT = 1
-    async with running_supervisor() as supervisor, tap() as generator:
+    async with running_supervisor() as running, tap() as generator:
         taken = await create("tests.tap", autostart=False)
         await Stream.objects.filter(pk=taken.pk).aupdate(status=Status.STREAMING, epoch=1, beat=1)
         generator.say("mine", None)
-        supervisor.request(taken.pk, None)
+        running.request(taken.pk, None)
         waiting = await create("tests.tap")
         assert (await ended(waiting)).status == Status.DONE
 
