@@ -145,16 +145,17 @@ async def large_delta(run: Run) -> None:
         run.expect(
             not is_whole or largest <= FRAME_BYTES, f"{watched.name}: a frame of {largest} bytes"
         )
-    lags = sorted(lag for watched in others for lag in lags_of(watched))
+    came = large[0].asked_at
+    lags = sorted(lag for watched in others for lag in lags_of(watched, came))
     p99 = lags[len(lags) * 99 // 100]
     run.recovery += lags
     run.expect(p99 <= run.limit(1), f"the others lag by {p99:.2f} s (p99)")
 
 
-def lags_of(watched: Watched) -> list[float]:
+def lags_of(watched: Watched, since: float) -> list[float]:
     """Seconds by which each observer was later than a provider that never falls behind.
 
-    Its clock begins with whatever came soonest.
+    Of what came `since` that moment; the provider's clock begins with whatever came soonest.
     """
     ends = [0]
     for piece in watched.script.pieces():
@@ -163,11 +164,12 @@ def lags_of(watched: Watched) -> list[float]:
     lags: list[float] = []
     for sight in watched.sights:
         late = [
-            at - number[length] / watched.script.rate
+            (at, at - number[length] / watched.script.rate)
             for at, length in sight.growth
             if length in number
         ]
-        lags += [one - min(late) for one in late]
+        soonest = min(seconds for _, seconds in late)
+        lags += [seconds - soonest for at, seconds in late if at >= since]
     return lags
 
 

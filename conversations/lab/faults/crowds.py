@@ -110,8 +110,8 @@ async def storm(run: Run) -> None:
     """All are back within 10 s after the servers listen, none was answered 5xx, and no process
     holds more connections than its pool may."""
     site = run.site
-    # The first byte comes when all are there. Slow answers: a thousand tabs that are back are pushed
-    # to while others still come, and what that takes of this machine is F27's business.
+    # The first byte comes when all are there. Slow answers: tabs that are back are pushed to while
+    # others still come, and what a thousand take of this machine is F27's business.
     answers = await run.ask(tokens=60, rate=1.5, delay=ARRIVAL_SECONDS, observers=("tab", "sse"))
     tabs: list[LightTab] = []
     for watched in answers:
