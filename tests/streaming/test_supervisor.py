@@ -152,7 +152,8 @@ async def test_a_silent_generator_is_ended_as_idle(settings) -> None:
         assert await text(stream) == "then nothing"
 
 
-async def test_apps_may_load_what_a_first_answer_needs() -> None:
+async def test_apps_may_load_what_a_first_answer_needs(settings) -> None:
+    settings.STREAMING_RUNNER = "embedded"
     told: list[object] = []
 
     def load(**kwargs: object) -> None:
@@ -168,6 +169,7 @@ async def test_apps_may_load_what_a_first_answer_needs() -> None:
     assert running is not None
     await running.drain(0)
     await get_hub().close()
+    supervisor._supervisor = None
     assert told == [None]
 
 
