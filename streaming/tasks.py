@@ -78,6 +78,7 @@ class PatientConnector(PsycopgConnector):
     async def listen_notify(self, on_notification: Any, channels: Iterable[str]) -> None:
         """Listen for jobs until the worker is to stop; then the answers drain."""
         await supervisor.start()
+        logger.info("Ready for answers")
         try:
             await remove_stalled_jobs()
             await patiently(super().listen_notify, on_notification, channels)

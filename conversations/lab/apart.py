@@ -14,6 +14,7 @@ from typing import Any
 
 from yarl import URL
 
+from .loops import observers_runner
 from .people import Person
 from .script import Script
 from .watched import Sight, Watched
@@ -125,7 +126,8 @@ def _main(pipe: Connection, seats: Sequence[Seat], database: str) -> None:
     import django
 
     django.setup()
-    asyncio.run(_watch(pipe, seats, database))
+    with observers_runner() as runner:
+        runner.run(_watch(pipe, seats, database))
 
 
 async def _watch(pipe: Connection, seats: Sequence[Seat], database: str) -> None:

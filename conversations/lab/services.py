@@ -419,7 +419,7 @@ class Worker(Command):
         super().__init__(folder, env, "procrastinate", "worker", *arguments, name=name)
 
     def answers(self) -> bool:
-        return "Starting worker" in self.output()
+        return "Ready for answers" in self.output()
 
 
 def manage(env: Mapping[str, str], *arguments: str) -> str:

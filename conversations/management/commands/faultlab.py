@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 import tempfile
@@ -19,6 +18,7 @@ from rich.table import Table
 
 from conversations.lab import faults
 from conversations.lab.faults import Fault
+from conversations.lab.loops import observers_runner
 from conversations.lab.run import Run
 from conversations.lab.services import Missing
 from conversations.lab.site import SETUPS, Ground, scaled
@@ -135,7 +135,7 @@ def run_one(one: Fault, ground: Ground, chance: random.Random, short: bool) -> d
                 small_disk=one.small_disk,
                 short=short,
             ) as site,
-            asyncio.Runner(loop_factory=new_loop) as runner,
+            observers_runner() as runner,
         ):
             found = runner.run(play(one, Run(site, chance, short)))
     except Exception as error:
@@ -143,15 +143,6 @@ def run_one(one: Fault, ground: Ground, chance: random.Random, short: bool) -> d
         found = failed(error)
     names = {"fault": one.name, "title": one.title, "setup": ground.setup}
     return names | found | {"seconds": round(time.monotonic() - began, 1)}
-
-
-def new_loop() -> asyncio.AbstractEventLoop:
-    """A fast loop where there is one: what the observers take of the machine, the site lacks."""
-    try:
-        import uvloop
-    except ImportError:
-        return asyncio.new_event_loop()
-    return uvloop.new_event_loop()
 
 
 async def play(one: Fault, run: Run) -> dict[str, Any]:

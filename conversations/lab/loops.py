@@ -1,0 +1,23 @@
+"""The loops that observers live on: what they take of the machine, the site lacks."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+# Rare enough that the collector does not hold all observers up for a large document's elements.
+GC_THRESHOLDS = (100_000, 50, 100)
+
+
+def observers_runner() -> asyncio.Runner:
+    """A runner on a fast loop, where there is one."""
+    gc.set_threshold(*GC_THRESHOLDS)
+    return asyncio.Runner(loop_factory=_new_loop)
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    return uvloop.new_event_loop()
