@@ -183,15 +183,24 @@ class Run:
 
         await self.until(reached, "the answers get going", 60)
 
-    async def until(self, happened: Callable[[], object], what: str, seconds: float) -> float:
-        """Wait until it is so; the seconds it took. After `seconds` it is a problem."""
+    async def until(
+        self,
+        happened: Callable[[], object],
+        what: str,
+        seconds: float,
+        every: float = ASK_SECONDS,
+    ) -> float:
+        """Wait until it is so; the seconds it took. After `seconds` it is a problem.
+
+        What takes long to ask is asked less often: it holds up all observers.
+        """
         began = time.monotonic()
         while not happened():
             self._raise_failures()
             if time.monotonic() - began > seconds:
                 self.problems.append(f"{what}: not within {seconds:g} s")
                 break
-            await asyncio.sleep(ASK_SECONDS)
+            await asyncio.sleep(every)
         return time.monotonic() - began
 
     async def until_over(self, seconds: float = 60) -> None:

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 
-from ..apart import apart
+from ..apart import Apart, apart
 from ..forwarder import Forwarder
 from ..lags import lags, percentile
 from ..run import ANSWERS, Run
@@ -35,32 +35,46 @@ async def freeze(run: Run) -> None:
     fifth at most; woken, it has all within 2 s."""
     before, frozen = run.scaled(20), run.scaled(FROZEN_SECONDS)
     await run.ask(tokens=int((before + frozen + 15) * SLOW_RATE), rate=SLOW_RATE)
-    with apart(run.answers, run.site.webs, run.site.env["DATABASE_URL"]) as browser:
-        await run.do(browser.wait_until_flowing)
+    # Two browsers, because the machine has two cores to wake them with.
+    browsers: list[Apart] = []
+    with ExitStack() as stack:
+        for half in (run.answers[::2], run.answers[1::2]):
+            frozen_tabs = apart(half, run.site.webs, run.site.env["DATABASE_URL"])
+            browsers.append(await run.do(stack.enter_context, frozen_tabs))
+        for browser in browsers:
+            await run.do(browser.wait_until_flowing)
         flowing = time.monotonic()
         await asyncio.sleep(before)
         memory = sum(resident(web) for web in run.site.webs)
-        browser.stop()
+        for browser in browsers:
+            browser.stop()
         stopped = time.monotonic()
         grown = 0
         while time.monotonic() < stopped + frozen:
             grown = max(grown, sum(resident(web) for web in run.site.webs) - memory)
             await asyncio.sleep(0.5)
-        browser.resume()
+        for browser in browsers:
+            browser.resume()
         woken = time.monotonic()
-        stored = [run.site.store.length(one.stream) or 0 for one in run.answers]
+        stored = {one.stream: run.site.store.length(one.stream) or 0 for one in run.answers}
         await run.until_over()
         usual, meanwhile = (
             percentile([lag.seconds for lag in lags(run.site.store, run.answers, *times)], 0.99)
             for times in ((flowing, stopped), (stopped, woken))
         )
-        sights = await run.do(browser.take_sights)
+        sights = [
+            (stored[watched.stream], sight)
+            for browser in browsers
+            for watched, sight in zip(
+                browser.answers, await run.do(browser.take_sights), strict=True
+            )
+        ]
     run.expect(grown <= len(run.answers) * MIB, f"the server grew by {grown / MIB:.1f} MiB")
     run.expect(
         meanwhile <= run.limit(1.2 * usual),
         f"the others lag by {meanwhile:.3f} s (p99), before by {usual:.3f} s",
     )
-    for sight, length in zip(sights, stored, strict=True):
+    for length, sight in sights:
         caught_up = next((at for at, seen in sight.growth if seen >= length), sight.ended_at)
         run.recovery.append(caught_up - woken)
     late = max(run.recovery)
@@ -109,7 +123,7 @@ async def never_read(run: Run) -> None:
             return not held & set(opened)
 
         # Of the last one's opening; the first had as long.
-        await run.until(closed, "all are closed", run.limit(CLOSED_SECONDS))
+        await run.until(closed, "all are closed", run.limit(CLOSED_SECONDS), every=1)
     run.recovery.append(time.monotonic() - all_open)
     run.samples = len(opened)
     run.expect(grown <= DEAF * MIB, f"the servers grew by {grown / MIB:.1f} MiB")
@@ -188,7 +202,9 @@ async def half_open(run: Run) -> None:
             held = {(web.port, client) for web in site.webs for client in established(web.port)}
             return not held & dead
 
-        await run.until(is_free, "the server lets go of the dead connections", run.limit(60))
+        await run.until(
+            is_free, "the server lets go of the dead connections", run.limit(60), every=1
+        )
         await run.until_over()
         for watched in run.answers:
             expect_noticed(run, watched, stopped)
