@@ -36,7 +36,7 @@ LARGE_BLOCK_CHARS = 16_384
 # What it takes to push one frame to one page, generously. Where the pages of a process are so many
 # that this fills its ticks, frames come less often instead of later and later: half as often as it
 # could at best, because it shares its cores, but for that alone not in slower steps than these.
-PUSH_SECONDS, STEP_SECONDS = 0.00035, 0.35
+PUSH_SECONDS, STEP_SECONDS = 0.0003, 0.3
 # What a frame has around the HTML of its blocks.
 AROUND_BYTES = 640
 # A database that does not answer is asked again after so long.
