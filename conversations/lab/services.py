@@ -98,6 +98,8 @@ class Process:
         self.cwd = cwd
         self.user = user
         self.log = log
+        # Characters that the log held before the last start.
+        self._printed_before = 0
         self.process: subprocess.Popen[bytes]
 
     @property
@@ -118,6 +120,7 @@ class Process:
 
     def launch(self) -> None:
         """Start without waiting."""
+        self._printed_before = len(self.output())
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(
                 self.command,
@@ -187,6 +190,10 @@ class Process:
     def output(self) -> str:
         """What the process has printed and logged so far."""
         return self.log.read_text(errors="replace") if self.log.exists() else ""
+
+    def output_since_start(self) -> str:
+        """What it has printed and logged since it was started last."""
+        return self.output()[self._printed_before :]
 
     def last_words(self) -> str:
         return f"The end of {self.log}:\n{self.output()[-4000:]}"
@@ -419,7 +426,7 @@ class Worker(Command):
         super().__init__(folder, env, "procrastinate", "worker", *arguments, name=name)
 
     def answers(self) -> bool:
-        return "Ready for answers" in self.output()
+        return "Ready for answers" in self.output_since_start()
 
 
 def manage(env: Mapping[str, str], *arguments: str) -> str:
