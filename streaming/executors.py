@@ -1,23 +1,30 @@
 """Threads for database work away from the event loop, a pool for each kind of caller.
 
 asgiref has one thread for all synchronous work outside a request; a slow query there would hold up
-every socket. Threads keep their SQLite connection; a pooled PostgreSQL connection goes back.
+every socket. Threads keep their SQLite connection; a pooled PostgreSQL connection goes back when
+nothing waits, so that the calls of a rush share its check.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict, deque
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from functools import cache
-from typing import ParamSpec, TypeVar
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache, partial
+from typing import Any, TypeVar
 
 from django.db import connections
 
-P = ParamSpec("P")
 T = TypeVar("T")
+Call = tuple[Future[Any], Callable[[], Any]]
 
+# A thread gives its connection back after so many calls at the latest: others may wait for it.
+MOST_CALLS = 50
 THREADS = {"reads": 2, "consumers": 2, "generators": 2, "rendering": 1, "chores": 1}
+
+
+_waiting: defaultdict[str, deque[Call]] = defaultdict(deque)
 
 
 @cache
@@ -35,16 +42,38 @@ def release_connections() -> None:
         connection.close()
 
 
-def _call(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+def _work(waiting: deque[Call]) -> None:
+    """Answer the calls that wait, on one connection."""
     try:
-        return function(*args, **kwargs)
+        for _ in range(MOST_CALLS):
+            try:
+                future, function = waiting.popleft()
+            except IndexError:
+                return
+            if future.set_running_or_notify_cancel():
+                _answer(future, function)
     finally:
         release_connections()
 
 
+def _answer(future: Future[Any], function: Callable[[], Any]) -> None:
+    try:
+        result = function()
+    except BaseException as error:
+        # The next call must not find a connection that is broken.
+        release_connections()
+        future.set_exception(error)
+    else:
+        future.set_result(result)
+
+
 async def _run(kind: str, function: Callable[..., T], *args: object) -> T:
-    loop = asyncio.get_running_loop()
-    return await loop.run_in_executor(_pool(kind), _call, function, *args)
+    future: Future[T] = Future()
+    waiting = _waiting[kind]
+    waiting.append((future, partial(function, *args)))
+    # As many works as calls: one that finds nothing left is done at once.
+    _pool(kind).submit(_work, waiting)
+    return await asyncio.wrap_future(future)
 
 
 async def run_read(function: Callable[..., T], *args: object) -> T:

@@ -22,6 +22,7 @@ CORE = (
     "reader",
     "actions",
     "dispatch",
+    "executors",
     "commands_verifystreams",
 )
 
