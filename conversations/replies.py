@@ -16,7 +16,7 @@ from streaming.models import EndReason, Stream
 
 from . import providers
 from .context import TooLong, fit
-from .models import Message, Role
+from .models import Conversation, Message, Role
 from .paths import messages_of, path_to
 from .providers.base import (
     ChatRequest,
@@ -170,6 +170,10 @@ def may_read(user: Any, stream: Stream) -> bool:
 
 def may_stop(user: Any, stream: Stream) -> bool:
     """The owner of the conversation, as long as it is not deleted."""
+    if not _relation().is_cached(stream):
+        # A crowd of pages that come back asks this: no more than it takes to know.
+        mine = Conversation.objects.owned_by(user)
+        return mine.filter(messages__stream=stream.pk).exists()
     message = _message_of(stream)
     if message is None:
         return False
@@ -179,7 +183,7 @@ def may_stop(user: Any, stream: Stream) -> bool:
 
 def _message_of(stream: Stream) -> Message | None:
     """The answer whose text the stream is; one query, none if it was loaded with its stream."""
-    relation = Stream._meta.get_field("message")
+    relation = _relation()
     if not relation.is_cached(stream):
         messages = Message.objects.select_related("conversation")
         message = messages.filter(stream=stream.pk).first()
@@ -187,6 +191,10 @@ def _message_of(stream: Stream) -> Message | None:
         if message is not None:
             message.stream = stream
     return cast("Message | None", relation.get_cached_value(stream))
+
+
+def _relation() -> Any:
+    return Stream._meta.get_field("message")
 
 
 def carries_on(stream: Stream) -> bool:

@@ -105,8 +105,8 @@ class Tail:
     def join(self, follower: Follower) -> None:
         self.followers.add(follower)
         self._hub.follower_count += 1
-        if not self._hub.writes_here(self.stream_id) and not self.is_ended:
-            # Its page may have been drawn with more than this process knows yet.
+        if max(follower.cut, follower.end) > self.length and not self.is_ended:
+            # Its page was drawn with more than this process knows yet.
             self.look()
         self.catch_up(follower)
 
