@@ -35,6 +35,8 @@ HANDSHAKE_SECONDS = 20
 def serve_daphne(host: str, port: int, started: Started) -> None:
     """Run Daphne, on uvloop where that is installed."""
     install_reactor()
+    from autobahn.exception import Disconnected
+    from autobahn.websocket import protocol as autobahn_protocol
     from daphne.endpoints import build_endpoint_description_strings
     from daphne.http_protocol import WebRequest
     from daphne.server import Server
@@ -42,6 +44,9 @@ def serve_daphne(host: str, port: int, started: Started) -> None:
     from twisted.internet import reactor
 
     from chatsite.asgi import application
+
+    # It pretty-prints its settings for a debug line at each connection: a third of a handshake.
+    autobahn_protocol.pformat = str  # type: ignore[assignment]
 
     class ChatSocket(WebSocketProtocol):
         maxMessagePayloadSize: int
@@ -52,6 +57,9 @@ def serve_daphne(host: str, port: int, started: Started) -> None:
             limit, self.maxMessagePayloadSize = self.maxMessagePayloadSize, 0
             try:
                 super().serverSend(content, binary)
+            except Disconnected as error:
+                # As other servers say that a page has left.
+                raise ConnectionResetError from error
             finally:
                 self.maxMessagePayloadSize = limit
 
