@@ -267,5 +267,7 @@ LOGGING = {
         # Of procrastinate's lines for each job, the one that names its stream.
         "procrastinate": {"level": "WARNING"},
         "procrastinate.worker.worker": {"level": "INFO"},
+        # That a worker is ready is told at every level: who starts it may wait for that line.
+        "streaming.tasks": {"level": "INFO"},
     },
 }

@@ -71,7 +71,10 @@ def measured(setup: Setup, load: Load, say: Callable[[str], None]) -> Row:
         again = load.followers > 0 and setup.database == "postgres"
         return Row(setup, load, series(setup, load, 1, say=say, again=again))
     except Exception as error:
-        return Row(setup, load, failure=f"{type(error).__name__}: {error}".splitlines()[0])
+        failure = f"{type(error).__name__}: {error}".splitlines()[0]
+        # The table comes at the end only.
+        say(f"It failed. {failure}")
+        return Row(setup, load, failure=failure)
 
 
 # --- Tables

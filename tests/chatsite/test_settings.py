@@ -90,6 +90,22 @@ def test_a_missing_key_is_one_sentence_whatever_the_command(production, command)
     assert done.stderr.count("\n") == 1
 
 
+def test_a_worker_says_that_it_is_ready_whatever_the_level(production):
+    program = (
+        "import django, logging; django.setup(); "
+        "print(logging.getLogger('streaming.tasks').isEnabledFor(logging.INFO), "
+        "logging.getLogger('streaming').isEnabledFor(logging.INFO))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=ROOT,
+        env=production | {"LOG_LEVEL": "WARNING", "DJANGO_SETTINGS_MODULE": "chatsite.settings"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout.split() == ["True", "False"], done.stderr
+
+
 def test_a_superuser_is_made_by_email(production):
     manage(production, "migrate", "--verbosity=0")
     password = {"DJANGO_SUPERUSER_PASSWORD": "correct horse battery staple"}
