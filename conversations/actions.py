@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from streaming import actions as streams
-from streaming.models import EndReason, Stream
+from streaming.models import Stream
 
 from . import providers
 from .exceptions import CannotContinue, Deleted, KeyReused, StillRunning, UnknownModel
@@ -138,21 +138,6 @@ def set_model(conversation: Conversation, model: str) -> None:
         conversation.model = model
         conversation.save(update_fields=["model"])
         conversation_changed(conversation.pk)
-
-
-def delete_conversation(conversation: Conversation) -> bool:
-    """Hide the conversation for good and stop its running answers; False when it was deleted.
-
-    Its rows are removed in the background (`purging`).
-    """
-    with transaction.atomic():
-        visible = Conversation.objects.visible().filter(pk=conversation.pk)
-        if not visible.update(deleted_at=timezone.now()):
-            return False
-        conversation_changed(conversation.pk)
-        for stream in Stream.objects.open().filter(message__conversation=conversation.pk):
-            streams.stop(stream, EndReason.DELETED)
-    return True
 
 
 def title_from(content: str) -> str:

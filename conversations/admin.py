@@ -17,7 +17,8 @@ from streaming.admin import ReadOnlyAdmin
 from streaming.generators import get_generator
 from streaming.reader import text_of
 
-from .actions import GENERATOR, delete_conversation
+from .actions import GENERATOR
+from .keeping import delete_conversation
 from .models import Conversation, Message, Role
 from .paths import messages_of, path_to
 
@@ -108,11 +109,11 @@ class ConversationAdmin(ReadOnlyAdmin):
         return to_delete, counts, set(), protected
 
     def delete_model(self, request: HttpRequest, obj: Conversation) -> None:
-        delete_conversation(obj)
+        delete_conversation(obj, for_good=True)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Conversation]) -> None:
         for conversation in queryset:
-            delete_conversation(conversation)
+            delete_conversation(conversation, for_good=True)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Conversation]:
         return super().get_queryset(request).annotate(message_count=Count("messages"))

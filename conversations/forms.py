@@ -9,6 +9,16 @@ from django.core.exceptions import ValidationError
 from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 
+from .models import TITLE_MAX_CHARS
+
+
+def too_long(sentence: Any, text: str, limit: int) -> ValidationError:
+    """The error of a text above `limit` characters; the sentence names `count` and `limit`."""
+    numbers = {"count": len(text), "limit": limit}
+    return ValidationError(
+        sentence % {name: number_format(n, force_grouping=True) for name, n in numbers.items()}
+    )
+
 
 class MessageField(forms.CharField):
     """A message as a browser sends it: line ends become LF before anything is counted."""
@@ -22,12 +32,10 @@ class MessageField(forms.CharField):
     def validate(self, value: str) -> None:
         super().validate(value)
         if len(value) > settings.MESSAGE_MAX_CHARS:
-            raise ValidationError(
-                _("The message is too long: %(count)s characters, at most %(limit)s are allowed.")
-                % {
-                    "count": number_format(len(value), force_grouping=True),
-                    "limit": number_format(settings.MESSAGE_MAX_CHARS, force_grouping=True),
-                }
+            raise too_long(
+                _("The message is too long: %(count)s characters, at most %(limit)s are allowed."),
+                value,
+                settings.MESSAGE_MAX_CHARS,
             )
 
 
@@ -66,6 +74,34 @@ class ModelForm(SpokenForm):
     """Which model gives the next answers."""
 
     model = forms.CharField(max_length=200)
+
+
+class TitleForm(SpokenForm):
+    """A title that a person writes: one line, white space as words need it."""
+
+    title = forms.CharField(error_messages={"required": _("Write a title first.")})
+
+    def clean_title(self) -> str:
+        title = " ".join(self.cleaned_data["title"].split())
+        if len(title) > TITLE_MAX_CHARS:
+            raise too_long(
+                _("The title is too long: %(count)s characters, at most %(limit)s are allowed."),
+                title,
+                TITLE_MAX_CHARS,
+            )
+        return title
+
+
+class SwitchForm(forms.Form):
+    """Whether something is to be so, or no more."""
+
+    on = forms.BooleanField(required=False)
+
+
+class DeletedForm(forms.Form):
+    """Which conversation was deleted just now."""
+
+    deleted = forms.UUIDField()
 
 
 class ShownForm(forms.Form):

@@ -12,6 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 from streaming.models import EndReason, Status
 
+TITLE_MAX_CHARS = 200
+
 
 class Role(models.TextChoices):
     USER = "user", _("User")
@@ -27,6 +29,14 @@ class ConversationQuerySet(models.QuerySet["Conversation"]):
         """Conversations that nobody sees any more and whose rows are being removed."""
         return self.filter(deleted_at__isnull=False)
 
+    def listed(self) -> ConversationQuerySet:
+        """Visible conversations that were not put away into the archive."""
+        return self.visible().filter(archived_at__isnull=True)
+
+    def archived(self) -> ConversationQuerySet:
+        """Visible conversations in the archive."""
+        return self.visible().filter(archived_at__isnull=False)
+
     def owned_by(self, user: Any) -> ConversationQuerySet:
         """The visible conversations of `user`; the look-up that is the permission."""
         return self.visible().filter(owner=user.pk)
@@ -39,7 +49,7 @@ class Conversation(models.Model):
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="conversations"
     )
-    title = models.CharField(max_length=200, blank=True)
+    title = models.CharField(max_length=TITLE_MAX_CHARS, blank=True)
     # "<provider>:<name>", as the model registry lists it; empty means the site's default.
     model = models.CharField(max_length=200, blank=True)
     system_prompt = models.TextField(blank=True)
@@ -52,7 +62,13 @@ class Conversation(models.Model):
     version = models.PositiveBigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
     last_message_at = models.DateTimeField(default=timezone.now)
-    # Hidden at once; the rows are purged later in pages.
+    # In the list: above all others, or in the archive instead.
+    pinned_at = models.DateTimeField(null=True, blank=True)
+    archived_at = models.DateTimeField(null=True, blank=True)
+    # An answer has ended that no page of the owner has shown yet.
+    is_unread = models.BooleanField(default=False, editable=False)
+    # Hidden at once, by the database's clock; the rows are purged later in pages. A purge takes
+    # `leaf` first: a deleted conversation without one cannot come back.
     deleted_at = models.DateTimeField(null=True, blank=True)
 
     objects = ConversationQuerySet.as_manager()
@@ -60,11 +76,22 @@ class Conversation(models.Model):
     class Meta:
         ordering = ["-last_message_at"]
         indexes = [
-            # The sidebar: one owner's visible conversations by last activity.
+            # The sidebar: one owner's conversations by last activity, in its two lists.
             models.Index(
                 fields=["owner", "-last_message_at"],
-                condition=Q(deleted_at__isnull=True),
+                condition=Q(deleted_at__isnull=True, archived_at__isnull=True),
                 name="conversation_sidebar",
+            ),
+            models.Index(
+                fields=["owner", "-last_message_at"],
+                condition=Q(deleted_at__isnull=True, archived_at__isnull=False),
+                name="conversation_archive",
+            ),
+            # The few on top of it.
+            models.Index(
+                fields=["owner", "-pinned_at"],
+                condition=Q(deleted_at__isnull=True, pinned_at__isnull=False),
+                name="conversation_pinned",
             ),
             # What is left to purge, oldest deletion first.
             models.Index(

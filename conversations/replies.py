@@ -138,7 +138,8 @@ def store(stream: Stream, text: str) -> dict[str, int]:
     """Put the ended stream's text into its message; the hook of the end, safe to repeat.
 
     The versions of message and conversation stay: every page that shows them follows the stream.
-    The owner's list changes (its running mark), which a page that shows the end knows as well.
+    The owner's list changes (its running mark, and its unread one until a page says that it shows
+    the end), which such a page knows as well.
     """
     message = _message_of(stream)
     if message is None:
@@ -147,6 +148,8 @@ def store(stream: Stream, text: str) -> dict[str, int]:
     if earlier:
         usage = _sum(earlier, usage)
     Message.objects.filter(pk=message.pk).update(content=text, usage=usage)
+    # Before the list: the order in which `conversation_changed` locks the two.
+    Conversation.objects.visible().filter(pk=message.conversation_id).update(is_unread=True)
     return {f"user:{stream.owner_id}": list_changed(stream.owner_id)}
 
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import views
+from . import sidebar_views, views
 
 app_name = "conversations"
 urlpatterns = [
@@ -11,10 +11,16 @@ urlpatterns = [
     path("c/<uuid:pk>/", views.conversation_detail, name="conversation-detail"),
     path("c/<uuid:pk>/changes/", views.conversation_changes, name="conversation-changes"),
     path("c/<uuid:pk>/model/", views.conversation_model, name="conversation-model"),
-    path("c/<uuid:pk>/delete/", views.conversation_delete, name="conversation-delete"),
+    path("c/<uuid:pk>/options/", sidebar_views.conversation_options, name="conversation-options"),
+    path("c/<uuid:pk>/rename/", sidebar_views.conversation_rename, name="conversation-rename"),
+    path("c/<uuid:pk>/pin/", sidebar_views.conversation_pin, name="conversation-pin"),
+    path("c/<uuid:pk>/archive/", sidebar_views.conversation_archive, name="conversation-archive"),
+    path("c/<uuid:pk>/delete/", sidebar_views.conversation_delete, name="conversation-delete"),
+    path("c/<uuid:pk>/restore/", sidebar_views.conversation_restore, name="conversation-restore"),
+    path("c/<uuid:pk>/read/", sidebar_views.conversation_read, name="conversation-read"),
     path("c/<uuid:pk>/messages/", views.message_create, name="message-create"),
     path("messages/<int:pk>/retry/", views.message_retry, name="message-retry"),
     path("messages/<int:pk>/continue/", views.message_continue, name="message-continue"),
     path("messages/<int:pk>/stop/", views.message_stop, name="message-stop"),
-    path("sidebar/", views.sidebar, name="sidebar"),
+    path("sidebar/", sidebar_views.sidebar, name="sidebar"),
 ]

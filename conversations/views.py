@@ -11,7 +11,6 @@ from django.conf import settings
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
-from django.urls import reverse
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.html import escape
 from django.utils.module_loading import import_string
@@ -25,14 +24,14 @@ from streaming.exceptions import is_storage_failure
 
 from . import actions, providers
 from .exceptions import Refused
-from .forms import KeyForm, MessageForm, ModelForm, ShownForm, SpokenForm
+from .forms import DeletedForm, KeyForm, MessageForm, ModelForm, ShownForm, SpokenForm
+from .keeping import restorable
 from .models import Conversation, Message, Role
 from .paths import changes_since, messages_of, path_to
-from .sidebar import PAGE_CONVERSATIONS, sidebar_of
+from .sidebar import sidebar_context
 
 # Messages of a page; earlier ones are one click away.
 PAGE_MESSAGES = 100
-MAX_SIDEBAR = 5_000
 RETRY_AFTER_SECONDS = 2
 DEMO_PROVIDERS = ("echo:", "local:")
 # (title, prompt) of the buttons under the first composer.
@@ -77,24 +76,19 @@ def private(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
 @private
 @require_safe
 def conversation_list(request: HtmxRequest) -> HttpResponse:
-    """The start page, for everybody: a composer for a new chat, beside the list of chats."""
-    return _start_page(request, MessageForm())
+    """The start page, for everybody: a composer for a new chat, beside the list of chats.
+
+    `?deleted=<id>` offers to undo that deletion, to whom no script does.
+    """
+    form = DeletedForm(request.GET)
+    deleted = restorable(request.user, form.cleaned_data["deleted"]) if form.is_valid() else None
+    return _start_page(request, MessageForm(), deleted)
 
 
 @private
 @require_safe
 def conversation_detail(request: HtmxRequest, pk: UUID) -> HttpResponse:
     return _chat_page(request, _conversation(request, pk), MessageForm())
-
-
-@private
-@require_GET
-def sidebar(request: HtmxRequest) -> HttpResponse:
-    """The list of chats, as the sidebar fetches it again when it changed."""
-    if not request.user.is_authenticated:
-        return HttpResponse(status=403)
-    context = _sidebar_context(request) | {"current_path": request.htmx.current_url_abs_path}
-    return render(request, "conversations/_sidebar_list.html", context)
 
 
 @private
@@ -175,14 +169,6 @@ def message_stop(request: HtmxRequest, pk: int) -> HttpResponse:
     answer = _answer(request, pk)
     actions.stop(answer)
     return _acted(request, answer.conversation)
-
-
-@private
-@require_POST
-def conversation_delete(request: HtmxRequest, pk: UUID) -> HttpResponse:
-    actions.delete_conversation(_conversation(request, pk))
-    start = reverse("conversations:conversation-list")
-    return HttpResponseClientRedirect(start) if request.htmx else redirect(start)
 
 
 @private
@@ -306,8 +292,11 @@ def _changes(
     return render(request, "conversations/_changes.html", context | _state_context(leaf))
 
 
-def _start_page(request: HtmxRequest, form: SpokenForm) -> HttpResponse:
-    return _page(request, "start", _composer_context(None, form) | {"examples": EXAMPLES})
+def _start_page(
+    request: HtmxRequest, form: SpokenForm, deleted: Conversation | None = None
+) -> HttpResponse:
+    context = _composer_context(None, form) | {"examples": EXAMPLES, "deleted": deleted}
+    return _page(request, "start", context)
 
 
 def _chat_page(
@@ -320,7 +309,7 @@ def _chat_page(
     if started:
         request.user.refresh_from_db(fields=["version"])
         shown, first = [started.prompt, started.answer], 0
-        context = _sidebar_context(request) | {"current_path": conversation.get_absolute_url()}
+        context = sidebar_context(request) | {"current_path": conversation.get_absolute_url()}
     else:
         path = path_to(conversation.pk, conversation.leaf_id)
         first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
@@ -339,7 +328,7 @@ def _page(request: HtmxRequest, name: str, context: dict[str, Any]) -> HttpRespo
     if request.htmx and not request.htmx.history_restore_request:
         return render(request, f"conversations/_{name}.html", context)
     if request.user.is_authenticated:
-        context |= _sidebar_context(request)
+        context |= sidebar_context(request)
     return render(request, f"conversations/{name}.html", context)
 
 
@@ -372,16 +361,3 @@ def _state_context(leaf: Message | None) -> dict[str, Any]:
     """
     running = leaf is not None and leaf.stream is not None and leaf.stream.is_open
     return {"running": leaf if running else None}
-
-
-def _sidebar_context(request: HtmxRequest) -> dict[str, Any]:
-    try:
-        limit = int(request.GET.get("limit", PAGE_CONVERSATIONS))
-    except ValueError:
-        limit = PAGE_CONVERSATIONS
-    limit = min(max(limit, PAGE_CONVERSATIONS), MAX_SIDEBAR)
-    return {
-        "sidebar": sidebar_of(request.user, limit=limit),
-        # The page that the list marks as current; a fragment's own path is not it.
-        "current_path": request.path,
-    }

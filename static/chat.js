@@ -82,7 +82,9 @@ document.addEventListener("keydown", (event) => {
     // On a phone Enter is the only way to a new line.
     if (matchMedia("(hover: hover)").matches || event.ctrlKey || event.metaKey) onEnter(event);
   } else if (event.key === "Escape" && mayType(event)) {
-    if ($("#app[data-drawer]")) closeDrawer();
+    if (event.target.closest(".rename-form")) leaveRename(event.target.form);
+    else if ($("#chat-menu:popover-open")) return; // the browser closes it
+    else if ($("#app[data-drawer]")) closeDrawer();
     else $(".stop-form button")?.click();
   } else if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
@@ -126,6 +128,8 @@ const SENTENCES = {
 
 function onFailure(event) {
   const { xhr } = event.detail;
+  // The chat stays unread: no harm, and nothing that a person asked for.
+  if (event.target.id === "read") return;
   if ([422, 409, 503].includes(xhr.status) && xhr.responseText) return;
   if (event.detail.requestConfig?.verb === "get") {
     // A chat that is gone, or a server that is: the whole page says so.
@@ -133,7 +137,9 @@ function onFailure(event) {
     if (event.detail.target?.id === "main") location.assign(event.detail.pathInfo.requestPath);
     return;
   }
-  say(SENTENCES[xhr.status] ?? "Something went wrong on the server. Your text is kept.");
+  const sentence = SENTENCES[xhr.status] ?? "Something went wrong on the server. Your text is kept.";
+  if (event.target.matches(".rename-form")) $(".field-error", event.target).textContent = sentence;
+  else say(sentence);
 }
 
 document.addEventListener("htmx:sendError", onFailure);
@@ -180,6 +186,8 @@ function watchScroller() {
 
 document.addEventListener("streaming:ended", (event) => {
   say("");
+  $("#read")?.setAttribute("data-unread", "");
+  markRead();
   // What the newest version of both would show: see `store` in conversations/replies.py.
   $(".stop-form")?.remove();
   $('.chat-link[aria-current="page"] .running-mark')?.remove();
@@ -263,6 +271,85 @@ function markCurrent() {
   }
 }
 
+// --- The list of chats: a row's menu, a title that is written in place, what was read
+
+// Beside the button that asked for it, whichever row that stands in.
+function openMenu(menu, button) {
+  const place = button.getBoundingClientRect();
+  if (!menu.matches(":popover-open")) menu.showPopover();
+  const lowest = innerHeight - menu.offsetHeight - 8;
+  menu.style.top = `${Math.max(8, Math.min(place.bottom + 4, lowest))}px`;
+  menu.style.left = `${Math.min(place.left, innerWidth - menu.offsetWidth - 8)}px`;
+  $(".menu-item", menu).focus();
+}
+
+document.addEventListener("htmx:afterSwap", ({ target, detail }) => {
+  if (target.id === "chat-menu") openMenu(target, detail.requestConfig.elt);
+  const field = $(".rename-form [name=title]", target);
+  if (field) {
+    field.focus();
+    if (target.matches("li")) field.select();
+  }
+});
+
+// A list that comes while a title is being written would take the text away: it comes afterwards.
+let isListLate = false;
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const { elt, xhr } = event.detail;
+  if (elt.id === "sidebar-list" && $(".rename-form", elt)) {
+    isListLate = true;
+    event.preventDefault();
+  } else if (elt.matches(".rename-form")) {
+    xhr.addEventListener("loadend", () => xhr.status === 200 && afterRename(elt));
+  } else if (elt.closest("#chat-menu")) $("#chat-menu").hidePopover();
+});
+
+function leaveRename(form) {
+  form.remove();
+  afterRename(form);
+}
+
+function afterRename(form) {
+  document.getElementById(form.dataset.chat)?.focus();
+  if (!isListLate) return;
+  isListLate = false;
+  window.htmx.trigger("#sidebar-list", "streaming:changed");
+}
+
+// The server is told once that this page shows the newest answer to its end, to someone who looks.
+function markRead() {
+  const read = $("#read[data-unread]");
+  if (!read || document.hidden) return;
+  read.removeAttribute("data-unread");
+  $('.chat-link[aria-current="page"] .unread-mark')?.remove();
+  window.htmx.trigger(read, "chat:read");
+}
+
+document.addEventListener("visibilitychange", markRead);
+
+const TOAST_MS = 10_000;
+let knownToast = null; // what stands in it
+
+// It goes by itself, but not from under a hand.
+function letGo(said) {
+  if (!said.isConnected) return;
+  const toast = $("#toast");
+  if (toast.matches(":hover, :focus-within")) setTimeout(letGo, TOAST_MS, said);
+  else toast.replaceChildren();
+}
+
+function watchToast() {
+  const said = $("#toast").firstElementChild;
+  if (said && said !== knownToast) setTimeout(letGo, TOAST_MS, said);
+  knownToast = said;
+}
+
+document.addEventListener("htmx:afterRequest", ({ target, detail }) => {
+  // Undone: the chat is back in the page.
+  if (target.closest?.("#toast") && detail.successful) $("#toast").replaceChildren();
+});
+
 // --- Once for the page, and again for each part that htmx puts in
 
 let knownTextarea = null;
@@ -282,6 +369,10 @@ function settle() {
   watchScroller();
   markCurrent();
   addCopyButtons();
+  markRead();
+  watchToast();
+  const title = $(".chat-head h1");
+  if (title) document.title = `${title.textContent} · chatsite`;
 }
 
 document.documentElement.classList.add("has-script");

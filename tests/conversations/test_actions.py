@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 
-from conversations import actions, replies
+from conversations import actions, keeping, replies
 from conversations.exceptions import (
     CannotContinue,
     Deleted,
@@ -234,7 +234,7 @@ def test_an_answer_without_a_stream_or_of_a_deleted_chat_is_not_continued(owner)
     with pytest.raises(CannotContinue):
         actions.continue_answer(answer, key=uuid4())
     answer = stopped(owner)
-    actions.delete_conversation(answer.conversation)
+    keeping.delete_conversation(answer.conversation)
     with pytest.raises(Deleted):
         actions.continue_answer(answer, key=uuid4())
     assert not Stream.objects.open().exists()

@@ -8,8 +8,9 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from conversations import actions, purging
-from conversations.actions import delete_conversation, retry, start_conversation
+from conversations.actions import retry, start_conversation
 from conversations.exceptions import Deleted
+from conversations.keeping import delete_conversation, restorable, restore_conversation
 from conversations.models import Conversation, Message, Role, Submission
 from conversations.purging import purge, purge_deleted
 from streaming import actions as streams
@@ -19,6 +20,12 @@ from tests.streaming.rows import write
 pytestmark = pytest.mark.django_db
 
 EVERYTHING = (Conversation, Message, Submission, Stream, Chunk)
+
+
+@pytest.fixture(autouse=True)
+def too_late(settings) -> None:
+    """Undo is over as soon as something is deleted."""
+    settings.UNDO_SECONDS = -60
 
 
 @pytest.fixture
@@ -72,6 +79,58 @@ def test_nothing_is_left_and_nothing_else_is_touched(chat: Conversation, owner) 
     assert purge_deleted() == 1
     assert counts() == [1, 2, 1, 1, 1]
     assert purge_deleted() == 0
+
+
+def test_a_deletion_is_undone_with_its_answers_stopped(chat: Conversation, owner) -> None:
+    before = counts()
+    delete_conversation(chat)
+    found = restorable(owner, chat.pk)
+    assert found
+    assert restore_conversation(found)
+    assert not restore_conversation(found)
+    chat.refresh_from_db()
+    assert chat.deleted_at is None
+    assert chat.version == found.version + 1
+    newest = Message.objects.select_related("stream").get(pk=chat.leaf_id)
+    # Pages that showed it running get it again, and it can go on.
+    assert newest.version == chat.version
+    assert (newest.stream.status, newest.stream.end_reason) == (Status.STOPPED, EndReason.USER)
+    assert newest.content == "again"
+    assert newest.can_continue
+    assert purge_deleted() == 0
+    assert counts() == before
+
+
+def test_what_may_be_undone_is_not_purged(chat: Conversation, settings) -> None:
+    settings.UNDO_SECONDS = 60
+    before = counts()
+    delete_conversation(chat)
+    assert purge_deleted() == 0
+    assert counts() == before
+    settings.UNDO_SECONDS = -60
+    assert purge_deleted() == 1
+
+
+def test_what_a_purge_has_begun_with_does_not_come_back(chat: Conversation, owner) -> None:
+    delete_conversation(chat)
+    found = restorable(owner, chat.pk)
+    assert not purge(chat.pk, until=time.monotonic() - 1)
+    assert restorable(owner, chat.pk) is None
+    assert found
+    assert not restore_conversation(found)
+    assert not Conversation.objects.visible().exists()
+
+
+def test_an_operator_deletes_for_good(chat: Conversation, owner, settings) -> None:
+    settings.UNDO_SECONDS = 60
+    delete_conversation(chat, for_good=True)
+    assert restorable(owner, chat.pk) is None
+    assert purge_deleted() == 1
+
+
+def test_a_stranger_brings_nothing_back(chat: Conversation, stranger) -> None:
+    delete_conversation(chat)
+    assert restorable(stranger, chat.pk) is None
 
 
 def test_what_is_not_deleted_is_not_purged(chat: Conversation) -> None:

@@ -44,6 +44,7 @@ def env_of(provider: ProviderServer) -> dict[str, str]:
         "OPENAI_API_KEY": "none",
         "OPENAI_BASE_URL": provider.openai_url,
         "OPENAI_MODELS": "default",
+        "UNDO_SECONDS": "0",
     }
 
 
@@ -93,7 +94,10 @@ async def test_a_deleted_chat_stops_at_once_and_is_purged_although_the_server_di
                 headers={"Referer": page, "Origin": server.url},
                 allow_redirects=False,
             ) as response:
-                assert (response.status, response.headers["Location"]) == (302, "/")
+                assert (response.status, response.headers["Location"]) == (
+                    302,
+                    f"/?deleted={page[-37:-1]}",
+                )
             await until_gone(reader)
             await provider.until(open=0, left=1)
             assert time.monotonic() - began < GONE_SECONDS

@@ -13,7 +13,8 @@ class Command(BaseCommand):
     help = (
         "Removes the conversations that were deleted, with their messages, streams and text. "
         "Running servers do this themselves within seconds; the command is for sites whose server "
-        "does not run. It may be stopped and run again."
+        "does not run. What was deleted less than UNDO_SECONDS ago is left: its owner may undo "
+        "that. It may be stopped and run again."
     )
 
     def handle(self, **options: Any) -> None:

@@ -259,6 +259,9 @@ function fetchIfOld(topic, version) {
   else htmx.trigger(element, "streaming:changed");
 }
 
+// The answer to what this page said of itself: it knows what that changed.
+document.addEventListener("streaming:brought", ({ detail }) => Object.entries(detail).forEach(bring));
+
 // The end that a page shows is all that this version changed, if it had the one before.
 function bring([topic, version]) {
   const element = watched.get(topic);

@@ -1,0 +1,167 @@
+"""The list of chats: what the sidebar fetches, and what a person does with a whole chat."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.http import Http404, HttpResponse
+from django.shortcuts import redirect, render
+from django.urls import reverse
+from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django_htmx.http import push_url, reswap, retarget, trigger_client_event
+
+from . import keeping
+from .forms import MessageForm, SwitchForm, TitleForm
+from .models import Conversation
+from .sidebar import sidebar_context
+from .views import HtmxRequest, _chat_page, _conversation, _page, _start_page, _submit, private
+
+
+@private
+@require_GET
+def sidebar(request: HtmxRequest) -> HttpResponse:
+    """The list of chats, as the sidebar fetches it again when it changed."""
+    if not request.user.is_authenticated:
+        return HttpResponse(status=403)
+    context = sidebar_context(request) | {"current_path": request.htmx.current_url_abs_path}
+    return render(request, "conversations/_sidebar_list.html", context)
+
+
+@private
+@require_GET
+def conversation_options(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    """What can be done with a chat: the menu of its row, or a page of its own."""
+    conversation = _conversation(request, pk)
+    if request.htmx:
+        return render(request, "conversations/_chat_menu.html", {"conversation": conversation})
+    return _options_page(request, conversation, _title_form(conversation))
+
+
+@private
+@require_http_methods(["GET", "HEAD", "POST"])
+def conversation_rename(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    """The form in the chat's row, and what it sends."""
+    conversation = _conversation(request, pk)
+    if request.method != "POST":
+        return _rename_form(request, conversation, _title_form(conversation))
+    form = TitleForm(request.POST)
+
+    def rename() -> bool:
+        keeping.rename(conversation, form.cleaned_data["title"])
+        return True
+
+    renamed, status = _submit(form, rename)
+    if renamed is None:
+        return _rename_form(request, _conversation(request, pk), form, status)
+    return _done(request, conversation)
+
+
+@private
+@require_POST
+def conversation_pin(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    conversation = _conversation(request, pk)
+    keeping.pin(conversation, _is_on(request))
+    return _done(request, conversation)
+
+
+@private
+@require_POST
+def conversation_archive(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    conversation = _conversation(request, pk)
+    keeping.archive(conversation, _is_on(request))
+    return _done(request, conversation)
+
+
+@private
+@require_POST
+def conversation_delete(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    """Delete a chat; for a while the answer's Undo brings it back."""
+    conversation = _conversation(request, pk)
+    keeping.delete_conversation(conversation)
+    start = reverse("conversations:conversation-list")
+    if not request.htmx:
+        return redirect(f"{start}?deleted={pk}")
+    if not _is_shown(request, conversation):
+        context = {"deleted": conversation}
+        return _list_changed(render(request, "conversations/_toast.html", context))
+    response = push_url(_start_page(request, MessageForm(), conversation), start)
+    return _list_changed(reswap(retarget(response, "#main"), "outerHTML"))
+
+
+@private
+@require_POST
+def conversation_restore(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    """Undo a deletion. Again, or when it was undone elsewhere, it does nothing."""
+    conversation = keeping.restorable(request.user, pk)
+    if conversation is not None:
+        keeping.restore_conversation(conversation)
+    elif not Conversation.objects.owned_by(request.user).filter(pk=pk).exists():
+        raise Http404
+    conversation = _conversation(request, pk)
+    if not request.htmx:
+        return redirect(conversation)
+    if "reopen" not in request.POST:
+        return _list_changed(render(request, "conversations/_toast.html"))
+    response = _chat_page(request, conversation, MessageForm())
+    response = push_url(response, conversation.get_absolute_url())
+    return _list_changed(reswap(retarget(response, "#main"), "outerHTML"))
+
+
+@private
+@require_POST
+def conversation_read(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    """A page shows the newest answer to its end: the chat is unread no more."""
+    conversation = _conversation(request, pk)
+    version = keeping.mark_read(conversation)
+    response = HttpResponse(status=204)
+    if version is not None:
+        # That page knows: it need not fetch its list for this version.
+        known = {f"user:{conversation.owner_id}": version}
+        trigger_client_event(response, "streaming:brought", known)
+    return response
+
+
+# --- Their parts
+
+
+def _title_form(conversation: Conversation) -> TitleForm:
+    return TitleForm(initial={"title": str(conversation)})
+
+
+def _rename_form(
+    request: HtmxRequest, conversation: Conversation, form: TitleForm, status: int = 200
+) -> HttpResponse:
+    if not request.htmx:
+        return _options_page(request, conversation, form, status)
+    context = {"conversation": conversation, "form": form}
+    return render(request, "conversations/_rename_form.html", context, status=status)
+
+
+def _options_page(
+    request: HtmxRequest, conversation: Conversation, form: TitleForm, status: int = 200
+) -> HttpResponse:
+    response = _page(request, "options", {"conversation": conversation, "form": form})
+    response.status_code = status
+    return response
+
+
+def _is_on(request: HtmxRequest) -> bool:
+    form = SwitchForm(request.POST)
+    return form.is_valid() and form.cleaned_data["on"]
+
+
+def _is_shown(request: HtmxRequest, conversation: Conversation) -> bool:
+    """Whether the page that asks shows this chat."""
+    path = (request.htmx.current_url_abs_path or "").partition("?")[0]
+    return path == conversation.get_absolute_url()
+
+
+def _done(request: HtmxRequest, conversation: Conversation) -> HttpResponse:
+    return _list_changed(HttpResponse()) if request.htmx else redirect(conversation)
+
+
+def _list_changed(response: HttpResponse) -> HttpResponse:
+    """Let the page that asked fetch its list at once; others learn it by their topic."""
+    changed: dict[str, Any] = {"target": "#sidebar-list"}
+    return trigger_client_event(response, "streaming:changed", changed, after="swap")
