@@ -10,11 +10,14 @@ class ConversationsConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
+        from django.db.models.signals import post_migrate
+
         from streaming.housekeeping import chore
         from streaming.signals import runner_starting
 
-        from . import purging, topics
+        from . import purging, search_index, topics
 
+        post_migrate.connect(search_index.ensure, sender=self)
         topics.register()
         chore(purging.purge_a_little)
         runner_starting.connect(load_transport)

@@ -11,6 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from .models import TITLE_MAX_CHARS
 
+QUERY_MAX_CHARS = 200
+
 
 def too_long(sentence: Any, text: str, limit: int) -> ValidationError:
     """The error of a text above `limit` characters; the sentence names `count` and `limit`."""
@@ -90,6 +92,22 @@ class TitleForm(SpokenForm):
                 TITLE_MAX_CHARS,
             )
         return title
+
+
+class SearchForm(SpokenForm):
+    """What is looked for."""
+
+    q = forms.CharField(error_messages={"required": _("Write what to look for.")})
+
+    def clean_q(self) -> str:
+        query: str = self.cleaned_data["q"]
+        if len(query) > QUERY_MAX_CHARS:
+            raise too_long(
+                _("The search is too long: %(count)s characters, at most %(limit)s are allowed."),
+                query,
+                QUERY_MAX_CHARS,
+            )
+        return query
 
 
 class SwitchForm(forms.Form):

@@ -23,6 +23,19 @@ def path_to(conversation_id: UUID, leaf_id: int | None) -> list[int]:
     return _walk(_parents(conversation_id), leaf_id)
 
 
+def path_through(conversation_id: UUID, leaf_id: int | None, message_id: int) -> list[int]:
+    """As `path_to`; if the message is not on that path, the one to the newest below it instead."""
+    parents = _parents(conversation_id)
+    path = _walk(parents, leaf_id)
+    if message_id in path or message_id not in parents:
+        return path
+    newest_reply = {parents[pk]: pk for pk in sorted(parents)}
+    newest = message_id
+    while newest in newest_reply:
+        newest = newest_reply[newest]
+    return _walk(parents, newest)
+
+
 def messages_of(path: Sequence[int]) -> list[Message]:
     """The messages of a path in its order, with their streams; one query."""
     found = Message.objects.select_related("stream").in_bulk(path)

@@ -11,8 +11,8 @@ from django.urls import reverse
 from django.views.decorators.http import require_GET, require_http_methods, require_POST
 from django_htmx.http import push_url, reswap, retarget, trigger_client_event
 
-from . import keeping
-from .forms import MessageForm, SwitchForm, TitleForm
+from . import keeping, searching
+from .forms import MessageForm, SearchForm, SwitchForm, TitleForm
 from .models import Conversation
 from .sidebar import sidebar_context
 from .views import HtmxRequest, _chat_page, _conversation, _page, _start_page, _submit, private
@@ -26,6 +26,31 @@ def sidebar(request: HtmxRequest) -> HttpResponse:
         return HttpResponse(status=403)
     context = sidebar_context(request) | {"current_path": request.htmx.current_url_abs_path}
     return render(request, "conversations/_sidebar_list.html", context)
+
+
+@private
+@require_GET
+def search(request: HtmxRequest) -> HttpResponse:
+    """What the search field finds, in place of the list; without a script a page of its own.
+
+    With the field empty that is the list again.
+    """
+    if not request.user.is_authenticated:
+        start = "conversations:conversation-list"
+        return HttpResponse(status=403) if request.htmx else redirect(start)
+    if request.htmx and not request.GET.get("q"):
+        return sidebar(request)
+    form = SearchForm(request.GET if "q" in request.GET else None)
+    is_found = form.is_valid()
+    context: dict[str, Any] = {"search_form": form}
+    if is_found:
+        context["results"] = searching.search(request.user, form.cleaned_data["q"])
+    if request.htmx:
+        response = render(request, "conversations/_search_results.html", context)
+    else:
+        response = _page(request, "search", context)
+    response.status_code = 422 if form.is_bound and not is_found else 200
+    return response
 
 
 @private

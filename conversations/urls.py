@@ -22,5 +22,6 @@ urlpatterns = [
     path("messages/<int:pk>/retry/", views.message_retry, name="message-retry"),
     path("messages/<int:pk>/continue/", views.message_continue, name="message-continue"),
     path("messages/<int:pk>/stop/", views.message_stop, name="message-stop"),
+    path("search/", sidebar_views.search, name="search"),
     path("sidebar/", sidebar_views.sidebar, name="sidebar"),
 ]

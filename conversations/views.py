@@ -27,7 +27,7 @@ from .exceptions import Refused
 from .forms import DeletedForm, KeyForm, MessageForm, ModelForm, ShownForm, SpokenForm
 from .keeping import restorable
 from .models import Conversation, Message, Role
-from .paths import changes_since, messages_of, path_to
+from .paths import changes_since, messages_of, path_through
 from .sidebar import sidebar_context
 
 # Messages of a page; earlier ones are one click away.
@@ -311,8 +311,13 @@ def _chat_page(
         shown, first = [started.prompt, started.answer], 0
         context = sidebar_context(request) | {"current_path": conversation.get_absolute_url()}
     else:
-        path = path_to(conversation.pk, conversation.leaf_id)
+        at = _message_in(request)
+        path = path_through(conversation.pk, conversation.leaf_id, at)
+        # Not stored: the page says of itself what it shows, and goes on from there.
+        conversation.leaf_id = path[-1] if path else None
         first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
+        if at in path:
+            first = min(first, path.index(at))
         shown, context = messages_of(path[first:]), {}
     context |= {
         "messages_shown": shown,
@@ -321,6 +326,12 @@ def _chat_page(
         **_state_context(shown[-1] if shown else None),
     }
     return _page(request, "chat", context)
+
+
+def _message_in(request: HtmxRequest) -> int:
+    """The message `?at=<id>` that the page is to show, 0 for none."""
+    at = request.GET.get("at", "")
+    return int(at) if at.isascii() and at.isdigit() and len(at) < 19 else 0
 
 
 def _page(request: HtmxRequest, name: str, context: dict[str, Any]) -> HttpResponse:

@@ -76,6 +76,20 @@ function onEnter(event) {
   else form.requestSubmit($(".send-button", form));
 }
 
+// `/` is a character where one writes.
+function isSearchKey(event) {
+  if (!$("#search")) return false;
+  if (event.ctrlKey || event.metaKey) return event.key.toLowerCase() === "k" && !event.shiftKey;
+  return event.key === "/" && !event.target.matches("input, textarea, select");
+}
+
+// The list is back; a second time the writing goes on.
+function leaveSearch(field) {
+  if (!field.value) composerText()?.focus();
+  field.value = "";
+  field.dispatchEvent(new Event("input", { bubbles: true }));
+}
+
 document.addEventListener("keydown", (event) => {
   const isComposer = event.target.id === "composer-text";
   if (event.key === "Enter" && isComposer && !event.shiftKey && mayType(event)) {
@@ -83,9 +97,14 @@ document.addEventListener("keydown", (event) => {
     if (matchMedia("(hover: hover)").matches || event.ctrlKey || event.metaKey) onEnter(event);
   } else if (event.key === "Escape" && mayType(event)) {
     if (event.target.closest(".rename-form")) leaveRename(event.target.form);
+    else if (event.target.id === "search") leaveSearch(event.target);
     else if ($("#chat-menu:popover-open")) return; // the browser closes it
     else if ($("#app[data-drawer]")) closeDrawer();
     else $(".stop-form button")?.click();
+  } else if (isSearchKey(event)) {
+    event.preventDefault();
+    if (getComputedStyle($("#sidebar")).visibility === "hidden") $("#app").dataset.drawer = "";
+    $("#search").select();
   } else if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     $(".new-chat")?.click();
@@ -131,6 +150,11 @@ function onFailure(event) {
   // The chat stays unread: no harm, and nothing that a person asked for.
   if (event.target.id === "read") return;
   if ([422, 409, 503].includes(xhr.status) && xhr.responseText) return;
+  if (event.target.matches(".search-form")) {
+    $("#sidebar-list").innerHTML = '<p class="search-said" role="alert"></p>';
+    $(".search-said").textContent = SENTENCES[xhr.status] ?? SENTENCES[503];
+    return;
+  }
   if (event.detail.requestConfig?.verb === "get") {
     // A chat that is gone, or a server that is: the whole page says so.
     if (xhr.status === 404 && event.detail.target?.id === "state") say(SENTENCES[404]);
@@ -170,13 +194,18 @@ function onScroll() {
 }
 
 function watchScroller() {
-  const found = $(".scroller");
-  if (found === scroller) return;
+  const shown = $(".scroller");
+  if (shown === scroller) return;
   growth.disconnect();
-  scroller = found;
+  scroller = shown;
   if (!scroller) return;
-  isStuck = true;
-  toEnd();
+  // What a search found stands in the address; else the newest is what is read first.
+  const found = /^#message-\d+$/.test(location.hash) && $(location.hash);
+  isStuck = !found;
+  if (found) {
+    found.dataset.found = "";
+    found.scrollIntoView({ block: "start" });
+  } else toEnd();
   scroller.addEventListener("scroll", onScroll, { passive: true });
   growth.observe(scroller);
   growth.observe($(".messages"));
@@ -261,7 +290,7 @@ document.addEventListener("click", (event) => {
   } else if (target.matches(".drawer-close, .drawer-shade")) {
     event.preventDefault();
     closeDrawer();
-  } else if (target.closest(".sidebar")) closeDrawer();
+  } else if (target.closest('.sidebar [hx-target="#main"]')) closeDrawer();
 });
 
 function markCurrent() {
@@ -371,6 +400,9 @@ function settle() {
   addCopyButtons();
   markRead();
   watchToast();
+  // Something else has brought the list back.
+  const search = $("#search");
+  if ($("#sidebar-list[data-topic]") && search !== document.activeElement) search.value = "";
   const title = $(".chat-head h1");
   if (title) document.title = `${title.textContent} · chatsite`;
 }

@@ -100,7 +100,10 @@ def copy(source: str, target: str, *arguments: str) -> str:
 
 
 def rows_of(url: str) -> dict[str, list[Any]]:
-    """All rows of all tables of an SQLite file, JSON by what it means."""
+    """All rows of all tables of an SQLite file, JSON by what it means.
+
+    Without the search index, which a database makes of its rows: `index_is_whole` looks at it.
+    """
 
     def value(raw: Any) -> Any:
         is_json = isinstance(raw, str) and raw.startswith("{")
@@ -111,6 +114,7 @@ def rows_of(url: str) -> dict[str, list[Any]]:
             name
             for (name,) in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
             if name not in ("django_migrations", "sqlite_sequence")
+            and not name.startswith("conversations_search")
         ]
         return {
             name: sorted(
@@ -119,6 +123,20 @@ def rows_of(url: str) -> dict[str, list[Any]]:
             )
             for name in names
         }
+
+
+def index_is_whole(url: str) -> bool:
+    """Whether the search index of an SQLite file holds what its messages hold."""
+    with closing(sqlite3.connect(url.removeprefix("sqlite://"))) as database:
+        # FTS5 compares every row of the table; it raises when one differs.
+        database.execute(
+            "INSERT INTO conversations_search(conversations_search, rank) "
+            "VALUES ('integrity-check', 1)"
+        )
+        found = database.execute(
+            "SELECT count(*) FROM conversations_search WHERE conversations_search MATCH '\"Frage\"'"
+        ).fetchone()
+    return found[0] > 100
 
 
 @pytest.mark.services
@@ -131,6 +149,7 @@ def test_there_and_back_again_nothing_has_changed(
     back = f"sqlite://{tmp_path / 'back.sqlite3'}"
     assert "proved equal" in copy(postgres_database, back)
     assert rows_of(back) == rows_of(source)
+    assert index_is_whole(back)
     # Both go on as sites.
     verified = "300 streams checked: 0 problems, 0 repaired.\n"
     newest = max(row[0] for row in rows_of(source)["conversations_message"])

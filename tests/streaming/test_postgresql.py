@@ -33,7 +33,7 @@ def test_the_log_keeps_its_promises_on_postgresql(postgres_database: str) -> Non
         pytest.skip("This run is on PostgreSQL already.")
     # Reused, not dropped: the threads of `sync_to_async` may still be connected at the end.
     files = [f"tests/streaming/test_{name}.py" for name in CORE]
-    files.append("tests/conversations/test_actions.py")
+    files += [f"tests/conversations/test_{name}.py" for name in ("actions", "purging", "searching")]
     done = subprocess.run(
         [
             sys.executable,
