@@ -1,15 +1,18 @@
-"""Headers of every answer: a strict Content-Security-Policy with a nonce, and no shared caching."""
+"""What every request has: a strict Content-Security-Policy, no shared caching, its time zone."""
 
 from __future__ import annotations
 
 import secrets
+import zoneinfo
 from collections.abc import Awaitable, Callable
+from functools import cache
 from http import HTTPStatus
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.exceptions import BadRequest
 from django.http import HttpRequest, HttpResponseBase
+from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 
 POLICY = (
@@ -93,6 +96,31 @@ class PrivatePagesMiddleware(HeadersMiddleware):
         response.headers.setdefault("Cache-Control", "private, no-store")
         patch_vary_headers(response, ["Cookie"])
         return response
+
+
+class TimeZoneMiddleware(HeadersMiddleware):
+    """Days and times are those of the browser, which its script tells by a cookie.
+
+    Without one, or with a name that is no time zone, they are the site's.
+    """
+
+    def prepare(self, request: HttpRequest) -> None:
+        name = request.COOKIES.get("timezone", "")
+        if name in _known_zones():
+            timezone.activate(zoneinfo.ZoneInfo(name))
+        else:
+            timezone.deactivate()
+
+    def finish(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        # The thread's next work has no browser, or another.
+        timezone.deactivate()
+        return response
+
+
+@cache
+def _known_zones() -> set[str]:
+    """Names of the time zones there are; looked up once, because that reads files."""
+    return zoneinfo.available_timezones()
 
 
 def csp_nonce(request: HttpRequest) -> dict[str, str]:

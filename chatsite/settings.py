@@ -87,6 +87,7 @@ MIDDLEWARE = [
     "chatsite.middleware.ContentSecurityPolicyMiddleware",
     "chatsite.middleware.PrivatePagesMiddleware",
     "chatsite.middleware.Utf8Middleware",
+    "chatsite.middleware.TimeZoneMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",

@@ -349,7 +349,8 @@ function afterRename(form) {
 // The server is told once that this page shows the newest answer to its end, to someone who looks.
 function markRead() {
   const read = $("#read[data-unread]");
-  if (!read || document.hidden) return;
+  // Before the page is loaded htmx hears nothing.
+  if (!read || document.hidden || document.readyState !== "complete") return;
   read.removeAttribute("data-unread");
   $('.chat-link[aria-current="page"] .unread-mark')?.remove();
   window.htmx.trigger(read, "chat:read");
@@ -407,6 +408,15 @@ function settle() {
   if (title) document.title = `${title.textContent} · chatsite`;
 }
 
+// Days and times are drawn by the server; those of a first page were the site's.
+function tellTimeZone() {
+  const zone = `timezone=${Intl.DateTimeFormat().resolvedOptions().timeZone}`;
+  if (document.cookie.split("; ").includes(zone)) return;
+  const secure = location.protocol === "https:" ? "; secure" : "";
+  document.cookie = `${zone}; path=/; max-age=31536000; samesite=lax${secure}`;
+  if ($("#sidebar-list")) window.htmx.trigger("#sidebar-list", "streaming:changed");
+}
+
 document.documentElement.classList.add("has-script");
 try {
   inheritDrafts();
@@ -416,3 +426,7 @@ try {
 document.addEventListener("htmx:afterSettle", settle);
 document.addEventListener("htmx:pushedIntoHistory", markCurrent);
 settle();
+addEventListener("load", () => {
+  markRead();
+  tellTimeZone();
+});

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
@@ -9,6 +10,7 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from conversations import actions, keeping
 from conversations.models import Conversation, Message
@@ -71,7 +73,7 @@ def test_a_chat_is_renamed_in_its_row(client_of, owner, chat):
     assert (response.status_code, response.content) == (200, b"")
     assert fetches_its_list(response)
     chat.refresh_from_db()
-    assert (chat.title, chat.title_is_automatic) == ("서울 여행", False)
+    assert chat.title == "서울 여행"
     # Pages that show it get its title with what changed.
     assert chat.version == before + 1
     state = {"version": before, "leaf": chat.leaf_id}
@@ -186,6 +188,41 @@ def test_other_tabs_learn_of_all_of_it_by_the_list_s_version(client_of, owner, c
         client.post(url_of(verb, chat), data, headers=HTMX)
         owner.refresh_from_db()
         assert owner.version > before, verb
+
+
+# --- Whose days
+
+
+def zones_today(client: Client, chat: Conversation, *zones: str) -> list[bool]:
+    """Whether the chat stands under today, by each zone."""
+    found = []
+    for zone in zones:
+        client.cookies["timezone"] = zone
+        found.append(headings(listed(client)) == ["Today"])
+    return found
+
+
+def test_days_are_those_of_the_browser(client_of, owner, chat):
+    # Twelve hours ago was today in exactly one of two zones that are twelve hours apart.
+    Conversation.objects.update(last_message_at=timezone.now() - timedelta(hours=12))
+    client = client_of(owner)
+    east, west = zones_today(client, chat, "Etc/GMT-12", "Etc/GMT")
+    assert east is not west
+    # The time as it is there, for the eye; and as it is everywhere, for machines.
+    client.cookies["timezone"] = "Asia/Seoul"
+    time = re.search(r'<time datetime="([^"]+)" title="([^"]+)"', listed(client))
+    assert time
+    assert time[1].endswith("+09:00")
+    assert time[2][-5:] == time[1][11:16]
+
+
+@pytest.mark.parametrize("zone", ["", "Nowhere/Else", "../../etc/passwd", "UTC"])
+def test_a_zone_that_is_none_is_the_site_s(client_of, owner, chat, zone):
+    client = client_of(owner)
+    client.cookies["timezone"] = zone
+    assert "+00:00" in listed(client)
+    # Nothing of it is left for the next request of the thread.
+    assert timezone.get_current_timezone_name() == "UTC"
 
 
 # --- Delete and undo

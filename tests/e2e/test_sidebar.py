@@ -205,6 +205,15 @@ def test_an_answer_that_ends_elsewhere_is_marked_until_it_is_opened(
     assert page.locator(".unread-mark").count() == 0
 
 
+def test_days_are_those_of_the_browser_from_the_first_page_on(server: Server, browser) -> None:
+    context = browser.new_context(base_url=server.url, timezone_id="Asia/Seoul")
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    start_chat(page, "Where am I?")
+    page.wait_for_selector(f"{row('Where am I?')} time[datetime$='+09:00']")
+    context.close()
+
+
 def test_without_javascript_a_chat_is_renamed_archived_and_brought_back(
     server: Server, browser, shot: Callable[..., None]
 ) -> None:
