@@ -195,6 +195,8 @@ STORAGES = {
 # A form of our longest message, percent-encoded in UTF-8, fits; a larger body is refused.
 MESSAGE_MAX_CHARS = envint("MESSAGE_MAX_CHARS", 32_000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = envint("MAX_BODY_BYTES", 2_500_000)
+# Whether the model of a chat writes its title after the first answer; it costs one short request.
+MODEL_TITLES = envbool("MODEL_TITLES", True)
 # Seconds in which a deleted chat can be brought back, and is not purged.
 UNDO_SECONDS = envint("UNDO_SECONDS", 60)
 # Seconds between a SIGTERM and the drain, in which /readyz already answers 503.

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
 from typing import Any, cast
+from uuid import UUID
 
 from django.utils.translation import gettext_lazy as _
 
@@ -14,7 +15,7 @@ from streaming.executors import run_generator
 from streaming.generators import End
 from streaming.models import EndReason, Stream
 
-from . import providers
+from . import providers, titles
 from .context import TooLong, fit
 from .models import Conversation, Message, Role
 from .paths import messages_of, path_to
@@ -28,6 +29,7 @@ from .providers.base import (
     Turn,
     Usage,
 )
+from .titles import TURN_CHARS
 from .topics import list_changed
 
 TOO_LONG = _("The message is too long for this model. Shorten it, or choose another model.")
@@ -46,6 +48,7 @@ GO_ON = (
 class Plan:
     """What the provider of one answer is asked, before it is cut to the model's context."""
 
+    conversation_id: UUID
     model: str
     turns: list[Turn]
     system: str
@@ -58,7 +61,9 @@ def plan_of(stream: Stream) -> Plan:
     conversation = answer.conversation
     path = path_to(conversation.pk, answer.parent_id)
     turns = [Turn(turn.role, turn.content) for turn in messages_of(path) if turn.content]
-    return Plan(answer.model, turns, conversation.system_prompt, conversation.parameters)
+    return Plan(
+        conversation.pk, answer.model, turns, conversation.system_prompt, conversation.parameters
+    )
 
 
 async def generate(
@@ -78,10 +83,12 @@ async def generate(
         carries_on = provider.carries_on
         request, left_out = _request(plan, name, choice, committed, carries_on=carries_on)
         usage: Usage | None = None
+        opening = committed[:TURN_CHARS]
         async with aclosing(provider.stream(request)) as events:
             async for event in events:
                 match event:
                     case Text():
+                        opening += event.text[: TURN_CHARS - len(opening)]
                         yield event.text
                     case Reasoning():
                         # Nothing of it is shown; but a model that thinks has not fallen silent.
@@ -89,6 +96,10 @@ async def generate(
                     case Usage():
                         usage = event
                     case Finished():
+                        if len(plan.turns) == 1:
+                            titles.begin(
+                                plan.conversation_id, plan.model, plan.turns[0].content, opening
+                            )
                         yield End(event.reason, _result(plan.model, usage, left_out))
                         return
     except ProviderError as error:

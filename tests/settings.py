@@ -27,3 +27,5 @@ STORAGES["staticfiles"] = {  # noqa: F405
 }
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 ECHO_DELAY_SECONDS = 0
+# A test's provider is asked what the test asks.
+MODEL_TITLES = False

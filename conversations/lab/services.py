@@ -362,6 +362,8 @@ def site_env(database_url: str, static: Path) -> dict[str, str]:
         "SECRET_KEY": "lab-only-" + "x" * 50,
         "FIELD_ENCRYPTION_KEYS": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
         "LOCAL_MODEL": "off",
+        # Providers are asked what a test or a measurement asks.
+        "MODEL_TITLES": "False",
         "PYTHONUNBUFFERED": "1",
     }
 

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from uuid import uuid4
 
 import pytest
@@ -10,9 +9,7 @@ from conversations import actions, replies
 from conversations.models import Conversation, Message
 from conversations.providers.base import (
     ChatRequest,
-    Event,
     Finished,
-    ModelChoice,
     ProviderError,
     Reasoning,
     Text,
@@ -24,42 +21,8 @@ from streaming.exceptions import StreamFailed
 from streaming.generators import End, get_generator
 from streaming.models import EndReason, Status, Stream
 from streaming.verifying import check, repair
+from tests.conversations.conftest import Scripted
 from tests.streaming.rows import write
-
-
-class Scripted:
-    """A provider that says what a test wrote, and remembers what it was asked."""
-
-    carries_on = True
-
-    def __init__(self, *script: Event | Exception) -> None:
-        self.script = script
-        self.asked: list[ChatRequest] = []
-        self.closed = 0
-
-    async def stream(self, request: ChatRequest) -> AsyncIterator[Event]:
-        self.asked.append(request)
-        try:
-            for event in self.script:
-                if isinstance(event, Exception):
-                    raise event
-                yield event
-        finally:
-            self.closed += 1
-
-
-@pytest.fixture
-def script(monkeypatch):
-    """`script(*events, context_tokens=…)` makes a scripted provider answer for every model."""
-
-    def install(*events: Event | Exception, context_tokens: int = 4_096) -> Scripted:
-        provider = Scripted(*events)
-        choice = ModelChoice("test:model", "Test", "", context_tokens, context_tokens // 4)
-        monkeypatch.setattr(replies.providers, "provider_for", lambda model: (provider, "model"))
-        monkeypatch.setattr(replies.providers, "choice", lambda model: choice)
-        return provider
-
-    return install
 
 
 @pytest.fixture
