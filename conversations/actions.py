@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 from uuid import UUID
 
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -17,29 +14,15 @@ from streaming import actions as streams
 from streaming.models import Stream
 
 from . import providers
-from .exceptions import CannotContinue, Deleted, KeyReused, StillRunning, UnknownModel
-from .models import Conversation, Message, Role, Submission
+from .exceptions import CannotContinue, Deleted, StillRunning, UnknownModel
+from .models import Conversation, Message, Role
+from .submissions import Sent, once, sent_with
 from .topics import conversation_changed, list_changed
 
 GENERATOR = "conversations.reply"
 TITLE_CHARS = 60
 # Markdown at the start of a line: a heading, a quote, a list item; the whole line of a fence.
 MARKUP = re.compile(r"^(#{1,6}\s+|>\s*|[-*+]\s+|[`~]{3,}.*$)+")
-
-
-T = TypeVar("T", "Sent", Message)
-
-
-@dataclass(frozen=True)
-class Sent:
-    """What one sent form stored: the prompt, and the newest answer to it."""
-
-    prompt: Message
-    answer: Message
-
-    @property
-    def conversation(self) -> Conversation:
-        return self.prompt.conversation
 
 
 def start_conversation(user: Any, content: str, *, key: UUID, model: str = "") -> Sent:
@@ -58,7 +41,7 @@ def start_conversation(user: Any, content: str, *, key: UUID, model: str = "") -
         list_changed(user.pk)
         return _ask(conversation, content, version=1)
 
-    return _once(user, key, ("start", content, model), write, again=_sent)
+    return once(user, key, ("start", content, model), write, again=sent_with)
 
 
 def send_message(conversation: Conversation, content: str, *, key: UUID) -> Sent:
@@ -74,7 +57,7 @@ def send_message(conversation: Conversation, content: str, *, key: UUID) -> Sent
         return _ask(conversation, content, version)
 
     body = ("send", str(conversation.pk), content)
-    return _once(conversation.owner, key, body, write, again=_sent)
+    return once(conversation.owner, key, body, write, again=sent_with)
 
 
 def retry(message: Message, *, key: UUID) -> Message:
@@ -91,7 +74,7 @@ def retry(message: Message, *, key: UUID) -> Message:
         return _answer(conversation, message.parent, version)
 
     body = ("retry", str(message.pk))
-    return _once(message.conversation.owner, key, body, write, again=lambda answer: answer)
+    return once(message.conversation.owner, key, body, write, again=lambda answer: answer)
 
 
 def continue_answer(message: Message, *, key: UUID) -> Message:
@@ -123,7 +106,7 @@ def continue_answer(message: Message, *, key: UUID) -> Message:
         return answer
 
     body = ("continue", str(message.pk))
-    return _once(message.conversation.owner, key, body, write, again=lambda answer: answer)
+    return once(message.conversation.owner, key, body, write, again=lambda answer: answer)
 
 
 def stop(message: Message) -> bool:
@@ -148,40 +131,6 @@ def title_from(content: str) -> str:
         return line
     cut = line[: TITLE_CHARS + 1].rsplit(None, 1)[0][:TITLE_CHARS].rstrip()
     return f"{cut}…"
-
-
-def _once(
-    user: Any,
-    key: UUID,
-    body: tuple[str, ...],
-    write: Callable[[], T],
-    *,
-    again: Callable[[Message], T],
-) -> T:
-    """Run `write` in a transaction for the first submission of `key`.
-
-    Later ones get what `again` makes of the first one's message. The record goes in first: of two
-    submissions at once the second one's insert waits for the first transaction, fails, and reads
-    what it stored.
-    """
-    body_hash = hashlib.sha256("\0".join(body).encode()).hexdigest()
-    with transaction.atomic():
-        try:
-            with transaction.atomic():
-                submission = Submission.objects.create(user=user, key=key, body_hash=body_hash)
-        except IntegrityError:
-            first = Submission.objects.select_related(
-                "message__conversation", "message__stream"
-            ).get(user=user, key=key)
-            if first.body_hash != body_hash or first.message is None:
-                raise KeyReused(
-                    _("This form was already sent with another text. Send it again.")
-                ) from None
-            return again(first.message)
-        stored = write()
-        submission.message = stored.prompt if isinstance(stored, Sent) else stored
-        submission.save(update_fields=["message"])
-    return stored
 
 
 def _ask(conversation: Conversation, content: str, version: int) -> Sent:
@@ -229,12 +178,13 @@ def _refuse_while_running(conversation: Conversation) -> None:
     leaf = conversation.leaf
     if leaf and leaf.stream and leaf.stream.is_open:
         raise StillRunning(_("An answer is still running. Stop it, or wait until it has ended."))
-
-
-def _sent(prompt: Message) -> Sent:
-    answer = prompt.replies.select_related("stream").order_by("id").first()
-    assert answer is not None  # stored in the prompt's own transaction
-    return Sent(prompt=prompt, answer=answer)
+    if Stream.objects.open().filter(message__conversation=conversation.pk).exists():
+        raise StillRunning(
+            _(
+                "An answer is still running in another version of this chat. Switch back to it to "
+                "stop it, or wait until it has ended."
+            )
+        )
 
 
 def _check_model(model: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,7 +19,7 @@ from streaming.reader import text_of
 from .actions import GENERATOR
 from .keeping import delete_conversation
 from .models import Conversation, Message, Role
-from .paths import messages_of, path_to
+from .paths import Tree
 
 # A page shows at most this many of a conversation's newest messages.
 MESSAGES_SHOWN = 100
@@ -32,27 +31,14 @@ class Turn:
 
     message: Message
     html: SafeString
-    # Its place among the messages with the same parent, from 1, and their number.
-    variant: int
-    variants: int
 
 
 def path_turns(conversation: Conversation) -> tuple[list[Turn], int]:
     """The newest turns of the path to the conversation's leaf, and how many older ones it has."""
-    path = path_to(conversation.pk, conversation.leaf_id)
-    shown = messages_of(path[-MESSAGES_SHOWN:])
-    siblings: defaultdict[int | None, list[int]] = defaultdict(list)
-    for pk, parent in conversation.messages.order_by("pk").values_list("pk", "parent_id"):
-        siblings[parent].append(pk)
-    turns = [
-        Turn(
-            message=message,
-            html=message_html(message),
-            variant=siblings[message.parent_id].index(message.pk) + 1,
-            variants=len(siblings[message.parent_id]),
-        )
-        for message in shown
-    ]
+    tree = Tree.of(conversation.pk)
+    path = tree.path_to(conversation.leaf_id)
+    shown = tree.messages(path[-MESSAGES_SHOWN:])
+    turns = [Turn(message, message_html(message)) for message in shown]
     return turns, len(path) - len(shown)
 
 

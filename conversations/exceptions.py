@@ -10,7 +10,7 @@ class KeyReused(Refused):
 
 
 class StillRunning(Refused):
-    """The conversation's newest answer has not ended yet."""
+    """An answer of the conversation, perhaps in another branch, has not ended yet."""
 
 
 class CannotContinue(Refused):

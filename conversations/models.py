@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Sequence
 from typing import Any
 
 from django.conf import settings
@@ -137,6 +138,9 @@ class Message(models.Model):
     version = models.PositiveBigIntegerField(default=0, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
+    # Not stored: the pks of all messages with its parent, oldest first; see `Tree.messages`.
+    variants: Sequence[int] = ()
+
     class Meta:
         ordering = ["id"]
         indexes = [
@@ -152,6 +156,19 @@ class Message(models.Model):
 
     def __str__(self) -> str:
         return f"{self.get_role_display()} {self.pk}"
+
+    @property
+    def variant(self) -> int:
+        """Its place among its variants, from 1."""
+        return self.variants.index(self.pk) + 1
+
+    @property
+    def previous_variant(self) -> int | None:
+        return self.variants[self.variant - 2] if self.variant > 1 else None
+
+    @property
+    def next_variant(self) -> int | None:
+        return self.variants[self.variant] if self.variant < len(self.variants) else None
 
     @property
     def can_continue(self) -> bool:

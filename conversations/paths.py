@@ -6,7 +6,52 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
+from django.db.models import Q
+
 from .models import Conversation, Message
+
+
+@dataclass(frozen=True)
+class Tree:
+    """The shape of a conversation: each message's pk and its parent's, oldest first."""
+
+    parents: dict[int, int | None]
+
+    @classmethod
+    def of(cls, conversation_id: UUID) -> Tree:
+        """One query."""
+        rows = Message.objects.filter(conversation=conversation_id).order_by("pk")
+        return cls(dict(rows.values_list("pk", "parent_id")))
+
+    def path_to(self, leaf_id: int | None) -> list[int]:
+        """The pks of the messages from the root to `leaf_id`, root first."""
+        path: list[int] = []
+        while leaf_id is not None and leaf_id in self.parents:
+            path.append(leaf_id)
+            leaf_id = self.parents[leaf_id]
+        path.reverse()
+        return path
+
+    def newest_leaf(self, pk: int) -> int:
+        """The end of the newest branch through `pk`.
+
+        A message is stored after the one it answers, so that the newest of a branch is a leaf.
+        """
+        branch = {pk}
+        for message, parent in self.parents.items():
+            if parent in branch:
+                branch.add(message)
+        return max(branch)
+
+    def messages(self, path: Sequence[int], *having: Q) -> list[Message]:
+        """As `messages_of`, for a path of this tree, with the variants of each message."""
+        variants: dict[int | None, list[int]] = {}
+        for pk, parent in self.parents.items():
+            variants.setdefault(parent, []).append(pk)
+        found = messages_of(path, *having)
+        for message in found:
+            message.variants = variants[message.parent_id]
+        return found
 
 
 @dataclass(frozen=True)
@@ -18,57 +63,22 @@ class Changes:
     added: list[Message]
 
 
-def path_to(conversation_id: UUID, leaf_id: int | None) -> list[int]:
-    """The pks of the messages from the root to `leaf_id`, root first; one query."""
-    return _walk(_parents(conversation_id), leaf_id)
-
-
-def path_through(conversation_id: UUID, leaf_id: int | None, message_id: int) -> list[int]:
-    """As `path_to`; if the message is not on that path, the one to the newest below it instead."""
-    parents = _parents(conversation_id)
-    path = _walk(parents, leaf_id)
-    if message_id in path or message_id not in parents:
-        return path
-    newest_reply = {parents[pk]: pk for pk in sorted(parents)}
-    newest = message_id
-    while newest in newest_reply:
-        newest = newest_reply[newest]
-    return _walk(parents, newest)
-
-
-def messages_of(path: Sequence[int]) -> list[Message]:
-    """The messages of a path in its order, with their streams; one query."""
-    found = Message.objects.select_related("stream").in_bulk(path)
+def messages_of(path: Sequence[int], *having: Q) -> list[Message]:
+    """The messages of a path (those `having` something) in its order, with streams; one query."""
+    found = Message.objects.filter(*having).select_related("stream").in_bulk(path)
     return [found[pk] for pk in path if pk in found]
 
 
 def changes_since(conversation: Conversation, *, version: int, leaf_id: int | None) -> Changes:
     """What a page lacks that shows the path to `leaf_id` as of `version`; two queries."""
-    parents = _parents(conversation.pk)
-    shown = _walk(parents, leaf_id)
-    newest = _walk(parents, conversation.leaf_id)
+    tree = Tree.of(conversation.pk)
+    shown = tree.path_to(leaf_id)
+    newest = tree.path_to(conversation.leaf_id)
     common = sum(1 for old, new in zip(shown, newest, strict=False) if old == new)
-    found = {
-        message.pk: message
-        for message in messages_of(newest)
-        if message.version > version or message.pk in newest[common:]
-    }
+    drawn = tree.messages(newest, Q(version__gt=version) | Q(pk__in=newest[common:]))
+    added = set(newest[common:])
     return Changes(
         removed=shown[common:],
-        changed=[found[pk] for pk in newest[:common] if pk in found],
-        added=[found[pk] for pk in newest[common:]],
+        changed=[message for message in drawn if message.pk not in added],
+        added=[message for message in drawn if message.pk in added],
     )
-
-
-def _parents(conversation_id: UUID) -> dict[int, int | None]:
-    rows = Message.objects.filter(conversation=conversation_id).values_list("pk", "parent_id")
-    return dict(rows)
-
-
-def _walk(parents: dict[int, int | None], leaf_id: int | None) -> list[int]:
-    path: list[int] = []
-    while leaf_id is not None and leaf_id in parents:
-        path.append(leaf_id)
-        leaf_id = parents[leaf_id]
-    path.reverse()
-    return path

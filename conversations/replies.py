@@ -18,7 +18,7 @@ from streaming.models import EndReason, Stream
 from . import providers, titles
 from .context import TooLong, fit
 from .models import Conversation, Message, Role
-from .paths import messages_of, path_to
+from .paths import Tree, messages_of
 from .providers.base import (
     ChatRequest,
     Finished,
@@ -59,7 +59,7 @@ def plan_of(stream: Stream) -> Plan:
     """Read the path of messages that the answer of `stream` answers; queries."""
     answer = Message.objects.select_related("conversation").get(stream=stream.pk)
     conversation = answer.conversation
-    path = path_to(conversation.pk, answer.parent_id)
+    path = Tree.of(conversation.pk).path_to(answer.parent_id)
     turns = [Turn(turn.role, turn.content) for turn in messages_of(path) if turn.content]
     return Plan(
         conversation.pk, answer.model, turns, conversation.system_prompt, conversation.parameters

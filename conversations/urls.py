@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import sidebar_views, views
+from . import branch_views, sidebar_views, views
 
 app_name = "conversations"
 urlpatterns = [
@@ -22,6 +22,7 @@ urlpatterns = [
     path("messages/<int:pk>/retry/", views.message_retry, name="message-retry"),
     path("messages/<int:pk>/continue/", views.message_continue, name="message-continue"),
     path("messages/<int:pk>/stop/", views.message_stop, name="message-stop"),
+    path("messages/<int:pk>/show/", branch_views.message_show, name="message-show"),
     path("search/", sidebar_views.search, name="search"),
     path("sidebar/", sidebar_views.sidebar, name="sidebar"),
 ]

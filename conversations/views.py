@@ -27,8 +27,9 @@ from .exceptions import Refused
 from .forms import DeletedForm, KeyForm, MessageForm, ModelForm, ShownForm, SpokenForm
 from .keeping import restorable
 from .models import Conversation, Message, Role
-from .paths import changes_since, messages_of, path_through
+from .paths import Tree, changes_since
 from .sidebar import sidebar_context
+from .submissions import Sent
 
 # Messages of a page; earlier ones are one click away.
 PAGE_MESSAGES = 100
@@ -108,7 +109,7 @@ def conversation_create(request: HtmxRequest) -> HttpResponse:
     form = MessageForm(request.POST)
     newcomer = not request.user.is_authenticated
 
-    def start() -> actions.Sent:
+    def start() -> Sent:
         user = import_string(settings.GUEST_SIGN_IN)(request) if newcomer else request.user
         return actions.start_conversation(user, **form.cleaned_data)
 
@@ -131,7 +132,7 @@ def message_create(request: HtmxRequest, pk: UUID) -> HttpResponse:
     conversation = _conversation(request, pk)
     form = MessageForm(request.POST)
 
-    def send() -> actions.Sent:
+    def send() -> Sent:
         content, key = form.cleaned_data["content"], form.cleaned_data["key"]
         return actions.send_message(conversation, content, key=key)
 
@@ -263,11 +264,16 @@ def _refusal(
 
 
 def _acted(
-    request: HtmxRequest, conversation: Conversation, form: MessageForm | None = None
+    request: HtmxRequest,
+    conversation: Conversation,
+    form: MessageForm | None = None,
+    *,
+    at: Message | None = None,
 ) -> HttpResponse:
-    """What the page lacks now; without htmx the page itself."""
+    """What the page lacks now; without htmx the page itself, scrolled to the message `at`."""
     if not request.htmx:
-        return redirect(conversation)
+        place = f"#message-{at.pk}" if at else ""
+        return redirect(conversation.get_absolute_url() + place)
     newest = _conversation(request, conversation.pk)
     return _changes(request, newest, ShownForm(request.POST), form)
 
@@ -286,9 +292,14 @@ def _changes(
     changes = changes_since(
         conversation, version=shown.cleaned_data["version"], leaf_id=shown.cleaned_data["leaf"]
     )
-    drawn = {message.pk: message for message in (*changes.changed, *changes.added)}
-    leaf = drawn.get(conversation.leaf_id or 0, conversation.leaf)
-    context = {"conversation": conversation, "changes": changes, "form": form}
+    context: dict[str, Any] = {"conversation": conversation, "changes": changes, "form": form}
+    drawn = [*changes.changed, *changes.added]
+    if max(len(changes.removed) + 1, len(changes.added)) > PAGE_MESSAGES:
+        # Where the paths part need not be on the page, which shows the newest of its own at least.
+        context |= {"is_anew": True, **_path_context(request, conversation)}
+        drawn = context["messages_shown"]
+    newest = (message for message in drawn if message.pk == conversation.leaf_id)
+    leaf = next(newest, conversation.leaf)
     return render(request, "conversations/_changes.html", context | _state_context(leaf))
 
 
@@ -303,29 +314,36 @@ def _chat_page(
     request: HtmxRequest,
     conversation: Conversation,
     form: SpokenForm,
-    started: actions.Sent | None = None,
+    started: Sent | None = None,
 ) -> HttpResponse:
     """The page of a chat; a chat that was `started` just now brings its list entry along."""
     if started:
         request.user.refresh_from_db(fields=["version"])
-        shown, first = [started.prompt, started.answer], 0
-        context = sidebar_context(request) | {"current_path": conversation.get_absolute_url()}
+        context = sidebar_context(request) | {
+            "current_path": conversation.get_absolute_url(),
+            "messages_shown": [started.prompt, started.answer],
+        }
     else:
-        at = _message_in(request)
-        path = path_through(conversation.pk, conversation.leaf_id, at)
-        # Not stored: the page says of itself what it shows, and goes on from there.
-        conversation.leaf_id = path[-1] if path else None
-        first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
-        if at in path:
-            first = min(first, path.index(at))
-        shown, context = messages_of(path[first:]), {}
-    context |= {
-        "messages_shown": shown,
-        "earlier_count": first,
-        **_composer_context(conversation, form),
-        **_state_context(shown[-1] if shown else None),
-    }
+        context = _path_context(request, conversation)
+    shown = context["messages_shown"]
+    context |= _composer_context(conversation, form)
+    context |= _state_context(shown[-1] if shown else None)
     return _page(request, "chat", context)
+
+
+def _path_context(request: HtmxRequest, conversation: Conversation) -> dict[str, Any]:
+    """The messages to show, the newest of the path unless all were asked for; two queries."""
+    tree = Tree.of(conversation.pk)
+    path = tree.path_to(conversation.leaf_id)
+    at = _message_in(request)
+    if at in tree.parents and at not in path:
+        path = tree.path_to(tree.newest_leaf(at))
+        # Not stored: the page says of itself what it shows, and goes on from there.
+        conversation.leaf_id = path[-1]
+    first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
+    if at in path:
+        first = min(first, path.index(at))
+    return {"messages_shown": tree.messages(path[first:]), "earlier_count": first}
 
 
 def _message_in(request: HtmxRequest) -> int:

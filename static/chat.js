@@ -193,6 +193,35 @@ function onScroll() {
   if (isStuck) $(".to-bottom").hidden = true;
 }
 
+// Another branch takes the place of what is removed. Where the paths part, the row of the versions
+// stays where it was, under the pointer that switched them.
+let parted = null;
+
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  if (detail.target.id !== "state" || !scroller) return;
+  const id = /delete:#(message-\d+)/.exec(detail.serverResponse)?.[1];
+  const removed = id && document.getElementById(id);
+  if (!removed) return;
+  const { bottom } = removed.getBoundingClientRect();
+  const { top, bottom: end } = scroller.getBoundingClientRect();
+  const isSeen = bottom > top && bottom <= end;
+  parted = isSeen ? { before: removed.previousElementSibling, bottom } : null;
+});
+
+function keepPlace() {
+  if (!parted) return;
+  const { before, bottom } = parted;
+  parted = null;
+  const put = before ? before.nextElementSibling : $(".messages").firstElementChild;
+  if (!put) return;
+  // Its height must be its own, not the one that stands for what is not looked at.
+  put.classList.add("message-laid-out");
+  scroller.scrollTop += put.getBoundingClientRect().bottom - bottom;
+  isStuck = isAtEnd();
+}
+
+document.addEventListener("htmx:afterSwap", keepPlace);
+
 function watchScroller() {
   const shown = $(".scroller");
   if (shown === scroller) return;

@@ -12,7 +12,8 @@ from django.test import Client
 from django.test.client import MULTIPART_CONTENT as FORM
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
-from conversations.actions import Sent, start_conversation
+from conversations.actions import start_conversation
+from conversations.submissions import Sent
 
 # Committed: the views of streams read in threads of their own.
 pytestmark = pytest.mark.django_db(transaction=True)

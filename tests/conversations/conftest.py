@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from uuid import uuid4
 
 import pytest
 
-from conversations import providers
+from conversations import actions, providers
+from conversations.models import Message
 from conversations.providers.base import ChatRequest, Event, ModelChoice
+from tests.conversations.test_actions import finish
 
 
 class Scripted:
@@ -41,3 +44,17 @@ def script(monkeypatch):
         return provider
 
     return install
+
+
+@pytest.fixture
+def variants(owner) -> list[Message]:
+    """Three answers to one prompt, the second with a turn of its own; the third is shown."""
+    sent = actions.start_conversation(owner, "One", key=uuid4())
+    finish(sent.answer, "First")
+    second = actions.retry(sent.answer, key=uuid4())
+    finish(second, "Second")
+    newest = actions.send_message(second.conversation, "More", key=uuid4())
+    finish(newest.answer, "And more")
+    third = actions.retry(Message.objects.get(pk=sent.answer.pk), key=uuid4())
+    finish(third, "Third")
+    return list(Message.objects.filter(pk__in=[sent.answer.pk, second.pk, third.pk]))

@@ -13,6 +13,7 @@ from django.urls import reverse
 
 from conversations import actions, keeping
 from conversations.models import Conversation, Message
+from conversations.submissions import Sent
 from streaming.actions import end_stream
 from streaming.models import EndReason, Status, Stream
 from streaming.tails import render_foot
@@ -36,7 +37,7 @@ def key_in(html: str) -> UUID:
     return UUID(re.search(r'name="key" value="([^"]+)" form="composer"', html)[1])
 
 
-def send_url(sent: actions.Sent) -> str:
+def send_url(sent: Sent) -> str:
     return reverse("conversations:message-create", args=[sent.conversation.pk])
 
 

@@ -16,6 +16,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from conversations import actions, providers
 from conversations.exceptions import Refused, UnknownModel
 from conversations.models import Conversation, Message
+from conversations.submissions import Sent
 from streaming import supervisor
 from streaming.models import Status
 from streaming.reader import follow
@@ -169,7 +170,7 @@ def prompts() -> Iterator[str]:
             return
 
 
-def send(person: Any, conversation: Conversation | None, text: str, model: str) -> actions.Sent:
+def send(person: Any, conversation: Conversation | None, text: str, model: str) -> Sent:
     """Store a message, the first one with its conversation. Raises Refused."""
     text = text.strip()
     if conversation is None:

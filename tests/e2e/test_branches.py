@@ -1,0 +1,172 @@
+"""Variants, as a person sees them in one tab and in two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.services import Server
+
+from .conftest import count
+from .test_continue import LOOKS, put_on
+from .test_story import ENDED, RUNNING, ask, wait_for_text
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+pytestmark = pytest.mark.e2e
+
+QUICK = {"DEFAULT_MODEL": "openai:quick"}
+quick = pytest.mark.parametrize("more_env", [QUICK])
+VERSIONS = ".message-assistant:last-child .variants"
+PREVIOUS = "[id^=previous-under]"
+NEXT = "[id^=next-under]"
+
+
+def wait_until_ended(page: Page) -> None:
+    page.wait_for_selector(ENDED)
+    page.wait_for_selector(".stop-form", state="detached")
+
+
+def retry(page: Page) -> None:
+    """Ask for another answer; returns when it runs."""
+    before = newest(page)
+    page.locator("[aria-label=Retry]").last.click()
+    wait_for_other(page, before)
+
+
+def newest(page: Page) -> str:
+    """The id of the newest message."""
+    return page.locator(".message").last.get_attribute("id")
+
+
+def wait_for_other(page: Page, before: str) -> str:
+    """Wait until the page's newest message is another one; its id."""
+    page.wait_for_selector(f".message:last-child:not(#{before})")
+    return newest(page)
+
+
+def top_of(page: Page, selector: str) -> float:
+    return page.locator(selector).first.bounding_box()["y"]
+
+
+@quick
+def test_a_switch_between_two_answers_shows_in_both_tabs_and_keeps_focus(
+    server: Server, context: BrowserContext, page: Page, shot: Callable[..., None]
+) -> None:
+    ask(page)
+    wait_until_ended(page)
+    first = newest(page)
+    assert page.locator(".variants").count() == 0
+    retry(page)
+    wait_until_ended(page)
+    second = newest(page)
+    other = context.new_page()
+    other.goto(page.url)
+    assert other.locator(VERSIONS).inner_text().strip() == "2/2"
+    page.focus(f"{VERSIONS} {PREVIOUS}")
+    page.keyboard.press("Enter")
+    for tab in (page, other):
+        assert wait_for_other(tab, second) == first
+        assert tab.locator(VERSIONS).inner_text().strip() == "1/2"
+        assert tab.locator(".message").count() == 2
+    assert page.evaluate("document.activeElement.id.startsWith('previous-under')")
+    assert page.locator(f"{VERSIONS} {PREVIOUS}").get_attribute("aria-disabled") == "true"
+    page.reload()
+    assert newest(page) == first
+    other.click(f"{VERSIONS} {NEXT}")
+    for tab in (page, other):
+        assert wait_for_other(tab, first) == second
+    for look in LOOKS:
+        put_on(other, look)
+        other.locator(VERSIONS).scroll_into_view_if_needed()
+        assert other.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+        shot(other, f"variants-{look.theme}-{look.width}")
+
+
+@quick
+def test_the_switched_row_stays_under_the_pointer(page: Page) -> None:
+    ask(page)
+    wait_until_ended(page)
+    retry(page)
+    wait_until_ended(page)
+    ask(page, "And more, please")
+    page.wait_for_function("() => document.querySelectorAll('.message').length === 4")
+    wait_until_ended(page)
+    row = page.locator(".variants").first
+    page.evaluate(
+        "() => { const row = document.querySelector('.variants').getBoundingClientRect();"
+        " document.querySelector('.scroller').scrollTop += row.top - 300; }"
+    )
+    before = row.bounding_box()["y"]
+    row.locator(PREVIOUS).click()
+    page.wait_for_function("() => document.querySelectorAll('.message').length === 2")
+    # The other answer is as long, but nothing follows it: the page ends there.
+    row.locator(NEXT).click()
+    page.wait_for_function("() => document.querySelectorAll('.message').length === 4")
+    place = row.bounding_box()["y"]
+    row.locator(PREVIOUS).click()
+    page.wait_for_function("() => document.querySelectorAll('.message').length === 2")
+    assert abs(row.bounding_box()["y"] - place) <= 2
+    assert place >= before
+
+
+def test_the_answer_that_is_left_runs_on_and_is_found_whole(
+    server: Server, context: BrowserContext, page: Page, shot: Callable[..., None]
+) -> None:
+    page.goto("/")
+    page.select_option("select[name=model]", "openai:quick")
+    ask(page)
+    wait_until_ended(page)
+    page.select_option("select[name=model]", "openai:slow")
+    chosen = "select[name=model] option[value='openai:slow'][selected]"
+    page.wait_for_selector(chosen, state="attached")
+    first = newest(page)
+    retry(page)
+    second = newest(page)
+    wait_for_text(page, 20)
+    page.click(f"{VERSIONS} {PREVIOUS}")
+    assert wait_for_other(page, second) == first
+    assert page.locator(".stop-form").count() == 0
+    page.fill("#composer-text", "Not yet")
+    page.press("#composer-text", "Enter")
+    page.wait_for_selector("#composer-error:has-text('in another version of this chat')")
+    assert page.input_value("#composer-text") == "Not yet"
+    shot(page, "variants-other-runs")
+    page.click(f"{VERSIONS} {NEXT}")
+    assert wait_for_other(page, first) == second
+    page.wait_for_selector(RUNNING)
+    page.wait_for_selector(".stop-form")
+    wait_until_ended(page)
+    page.wait_for_selector("text=The end of it. >> nth=2")
+    assert count(server, "streaming_stream") == 2
+
+
+@quick
+def test_without_javascript_the_versions_are_switched(server: Server, browser) -> None:
+    context = browser.new_context(base_url=server.url, java_script_enabled=False)
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.goto("/")
+    page.fill("#composer-text", "Plain HTML")
+    page.click("#composer button.send-button")
+    reload_until_ended(page)
+    page.locator("[aria-label=Retry]").last.click()
+    reload_until_ended(page)
+    second = newest(page)
+    page.click(f"{VERSIONS} {PREVIOUS}")
+    assert wait_for_other(page, second)
+    assert page.url.endswith(f"#{newest(page)}")
+    assert page.locator(VERSIONS).inner_text().strip() == "1/2"
+    context.close()
+
+
+def reload_until_ended(page: Page) -> None:
+    """Reload a page without a script until its newest answer has ended."""
+    for _ in range(200):
+        if page.locator(ENDED).count():
+            return
+        page.reload()
+    raise AssertionError("The answer did not end.")
