@@ -39,7 +39,7 @@ def start_conversation(user: Any, content: str, *, key: UUID, model: str = "") -
             owner=user, title=title_from(content), model=model, version=1
         )
         list_changed(user.pk)
-        return _ask(conversation, content, version=1)
+        return _ask(conversation, content, version=1, parent=None)
 
     return once(user, key, ("start", content, model), write, again=sent_with)
 
@@ -54,10 +54,27 @@ def send_message(conversation: Conversation, content: str, *, key: UUID) -> Sent
     def write() -> Sent:
         version = conversation_changed(conversation.pk)
         _refuse_while_running(conversation)
-        return _ask(conversation, content, version)
+        return _ask(conversation, content, version, parent=conversation.leaf)
 
     body = ("send", str(conversation.pk), content)
     return once(conversation.owner, key, body, write, again=sent_with)
+
+
+def edit_message(prompt: Message, content: str, *, key: UUID) -> Sent:
+    """Ask again in other words: store a sibling of the user's message `prompt`, and an answer.
+
+    What followed `prompt` stays as another branch. The same `key` again returns the same rows.
+    Raises KeyReused; Deleted; StillRunning while an answer of the conversation runs.
+    """
+
+    def write() -> Sent:
+        conversation = prompt.conversation
+        version = conversation_changed(conversation.pk)
+        _refuse_while_running(conversation)
+        return _ask(conversation, content, version, parent=prompt.parent)
+
+    body = ("edit", str(prompt.pk), content)
+    return once(prompt.conversation.owner, key, body, write, again=sent_with)
 
 
 def retry(message: Message, *, key: UUID) -> Message:
@@ -133,10 +150,10 @@ def title_from(content: str) -> str:
     return f"{cut}…"
 
 
-def _ask(conversation: Conversation, content: str, version: int) -> Sent:
+def _ask(conversation: Conversation, content: str, version: int, *, parent: Message | None) -> Sent:
     prompt = Message.objects.create(
         conversation=conversation,
-        parent_id=conversation.leaf_id,
+        parent=parent,
         role=Role.USER,
         content=content,
         version=version,

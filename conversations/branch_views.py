@@ -1,25 +1,77 @@
-"""The forms that move through a chat's tree of messages."""
+"""The forms that move through a chat's tree of messages, and that make it grow sideways."""
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404
-from django.views.decorators.http import require_POST
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from django_htmx.http import reswap, retarget
 
-from . import branches
-from .forms import SpokenForm
-from .models import Message
-from .views import HtmxRequest, _acted, _chat_page, _refusal, _submit, private
+from . import actions, branches
+from .forms import EditForm, MessageForm, SpokenForm
+from .models import Message, Role
+from .paths import Tree
+from .views import HtmxRequest, _acted, _chat_page, _refusal, _refused, _submit, private
 
 
-def message_of(request: HtmxRequest, pk: int) -> Message:
+def message_of(request: HtmxRequest, pk: int, **having: Any) -> Message:
     """A message of the person who asks; anybody else's is 404."""
     messages = Message.objects.filter(
-        conversation__owner=request.user.pk, conversation__deleted_at__isnull=True
+        conversation__owner=request.user.pk, conversation__deleted_at__isnull=True, **having
     )
     return get_object_or_404(
         messages.select_related("conversation__owner", "stream", "parent"), pk=pk
     )
+
+
+@private
+@require_safe
+def message_detail(request: HtmxRequest, pk: int) -> HttpResponse:
+    """A message as its chat draws it, for a page that has put a form in its place.
+
+    Empty when the chat shows another branch by now.
+    """
+    message = message_of(request, pk)
+    conversation = message.conversation
+    if not request.htmx:
+        return redirect(f"{conversation.get_absolute_url()}#message-{pk}")
+    tree = Tree.of(conversation.pk)
+    if pk not in tree.path_to(conversation.leaf_id):
+        return HttpResponse()
+    context = {"conversation": conversation, "message": tree.messages([pk])[0]}
+    return render(request, "conversations/_message.html", context)
+
+
+@private
+@require_http_methods(["GET", "HEAD", "POST"])
+def message_edit(request: HtmxRequest, pk: int) -> HttpResponse:
+    """The form in the place of one of the person's messages, and the branch that it makes."""
+    prompt = message_of(request, pk, role=Role.USER)
+    conversation = prompt.conversation
+    if request.method != "POST":
+        if not request.htmx:
+            return redirect(f"{conversation.get_absolute_url()}?edit={pk}#message-{pk}")
+        context = {"message": prompt, "edit_form": EditForm(prompt)}
+        return render(request, "conversations/_edit.html", context)
+    form = EditForm(prompt, request.POST)
+    sent, status = _submit(form, lambda: actions.edit_message(prompt, **form.cleaned_data))
+    if sent is None:
+        return _edit_refusal(request, form, status)
+    return _acted(request, conversation, at=sent.prompt, gone=prompt)
+
+
+def _edit_refusal(request: HtmxRequest, form: EditForm, status: int) -> HttpResponse:
+    """The reason and a fresh key beside the text; without htmx the page with the form in it."""
+    message = form.message
+    if not request.htmx:
+        response = _chat_page(request, message.conversation, MessageForm(), edit_form=form)
+    else:
+        context = {"message": message, "edit_form": form}
+        response = render(request, "conversations/_edit_status.html", context)
+        reswap(retarget(response, f"#edit-status-{message.pk}"), "outerHTML")
+    return _refused(response, status)
 
 
 @private

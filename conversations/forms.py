@@ -6,10 +6,11 @@ from typing import Any
 from django import forms
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.http import QueryDict
 from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 
-from .models import TITLE_MAX_CHARS
+from .models import TITLE_MAX_CHARS, Message
 
 QUERY_MAX_CHARS = 200
 
@@ -66,8 +67,25 @@ class KeyForm(SpokenForm):
     )
 
 
-class MessageForm(KeyForm):
+class ContentForm(KeyForm):
+    """A form with a text that must not be lost."""
+
     content = MessageField(error_messages={"required": _("Write a message first.")})
+
+
+class EditForm(ContentForm):
+    """Another text for one of the person's own messages."""
+
+    def __init__(self, message: Message, data: QueryDict | None = None) -> None:
+        super().__init__(data, initial={"content": message.content})
+        self.message = message
+
+    @property
+    def limit(self) -> int:
+        return settings.MESSAGE_MAX_CHARS
+
+
+class MessageForm(ContentForm):
     # Only a conversation's first form chooses; later ones have the conversation's model.
     model = forms.CharField(required=False, max_length=200)
 

@@ -24,7 +24,7 @@ from streaming.exceptions import is_storage_failure
 
 from . import actions, providers
 from .exceptions import Refused
-from .forms import DeletedForm, KeyForm, MessageForm, ModelForm, ShownForm, SpokenForm
+from .forms import DeletedForm, EditForm, KeyForm, MessageForm, ModelForm, ShownForm, SpokenForm
 from .keeping import restorable
 from .models import Conversation, Message, Role
 from .paths import Tree, changes_since
@@ -257,6 +257,10 @@ def _refusal(
     else:
         response = HttpResponse(escape(form.sentence))
         reswap(retarget(response, "#composer-error"), "innerHTML")
+    return _refused(response, status)
+
+
+def _refused(response: HttpResponse, status: int) -> HttpResponse:
     response.status_code = status
     if status == 503:
         response["Retry-After"] = str(RETRY_AFTER_SECONDS)
@@ -269,13 +273,17 @@ def _acted(
     form: MessageForm | None = None,
     *,
     at: Message | None = None,
+    gone: Message | None = None,
 ) -> HttpResponse:
-    """What the page lacks now; without htmx the page itself, scrolled to the message `at`."""
+    """What the page lacks now; without htmx the page itself, scrolled to the message `at`.
+
+    The page shows `gone` no longer, even if its path had lost it before.
+    """
     if not request.htmx:
         place = f"#message-{at.pk}" if at else ""
         return redirect(conversation.get_absolute_url() + place)
     newest = _conversation(request, conversation.pk)
-    return _changes(request, newest, ShownForm(request.POST), form)
+    return _changes(request, newest, ShownForm(request.POST), form, gone)
 
 
 def _changes(
@@ -283,6 +291,7 @@ def _changes(
     conversation: Conversation,
     shown: ShownForm,
     form: MessageForm | None = None,
+    gone: Message | None = None,
 ) -> HttpResponse:
     """`form` brings the composer's next key. Nothing else may: a form whose answer was lost must
     be sent again with its own key, or the message would be stored twice.
@@ -293,6 +302,8 @@ def _changes(
         conversation, version=shown.cleaned_data["version"], leaf_id=shown.cleaned_data["leaf"]
     )
     context: dict[str, Any] = {"conversation": conversation, "changes": changes, "form": form}
+    if gone and gone.pk not in changes.removed:
+        changes.removed.append(gone.pk)
     drawn = [*changes.changed, *changes.added]
     if max(len(changes.removed) + 1, len(changes.added)) > PAGE_MESSAGES:
         # Where the paths part need not be on the page, which shows the newest of its own at least.
@@ -315,8 +326,12 @@ def _chat_page(
     conversation: Conversation,
     form: SpokenForm,
     started: Sent | None = None,
+    edit_form: EditForm | None = None,
 ) -> HttpResponse:
-    """The page of a chat; a chat that was `started` just now brings its list entry along."""
+    """The page of a chat; a chat that was `started` just now brings its list entry along.
+
+    `edit_form` stands in the place of its message.
+    """
     if started:
         request.user.refresh_from_db(fields=["version"])
         context = sidebar_context(request) | {
@@ -324,15 +339,20 @@ def _chat_page(
             "messages_shown": [started.prompt, started.answer],
         }
     else:
-        context = _path_context(request, conversation)
+        context = _path_context(request, conversation, edit_form)
     shown = context["messages_shown"]
     context |= _composer_context(conversation, form)
     context |= _state_context(shown[-1] if shown else None)
     return _page(request, "chat", context)
 
 
-def _path_context(request: HtmxRequest, conversation: Conversation) -> dict[str, Any]:
-    """The messages to show, the newest of the path unless all were asked for; two queries."""
+def _path_context(
+    request: HtmxRequest, conversation: Conversation, edit_form: EditForm | None = None
+) -> dict[str, Any]:
+    """The messages to show, the newest of the path unless all were asked for; two queries.
+
+    A page without a script names the message to edit in its address.
+    """
     tree = Tree.of(conversation.pk)
     path = tree.path_to(conversation.leaf_id)
     at = _message_in(request)
@@ -341,9 +361,19 @@ def _path_context(request: HtmxRequest, conversation: Conversation) -> dict[str,
         # Not stored: the page says of itself what it shows, and goes on from there.
         conversation.leaf_id = path[-1]
     first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
-    if at in path:
-        first = min(first, path.index(at))
-    return {"messages_shown": tree.messages(path[first:]), "earlier_count": first}
+    edited = [pk for pk in path if str(pk) == request.GET.get("edit")]
+    for pk in (at, *edited):
+        if pk in path:
+            first = min(first, path.index(pk))
+    shown = tree.messages(path[first:])
+    for message in shown:
+        if message.pk in edited and message.role == Role.USER:
+            edit_form = EditForm(message)
+    return {
+        "messages_shown": shown,
+        "earlier_count": first,
+        "edit_form": edit_form,
+    }
 
 
 def _message_in(request: HtmxRequest) -> int:

@@ -3,6 +3,8 @@
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const composerText = () => $("#composer-text");
+// Where messages are written.
+const TEXTS = "#composer-text, .edit-form textarea";
 
 // --- The composer: Enter sends, Shift+Enter breaks the line, no text is ever lost
 
@@ -19,11 +21,13 @@ function saveDraft(textarea) {
   }
 }
 
-// A refused text comes back from the server; what was typed after it is in the draft alone.
+// A refused text comes back from the server; what was typed after it is in the draft alone. A form
+// to edit comes with the message as it is stored: its draft is newer.
 function restoreDraft(textarea) {
   try {
     const draft = localStorage.getItem(draftKey(textarea));
-    if (draft?.startsWith(textarea.value)) textarea.value = draft;
+    const isNewer = draft && textarea.form.matches(".edit-form");
+    if (isNewer || draft?.startsWith(textarea.value)) textarea.value = draft;
   } catch {
     // As above.
   }
@@ -44,7 +48,7 @@ function fit(textarea) {
     textarea.style.height = "auto";
     textarea.style.height = `${textarea.scrollHeight}px`;
   }
-  const count = $(".composer-count");
+  const count = $(".composer-count", textarea.form);
   const limit = Number(textarea.dataset.limit);
   const length = [...textarea.value.trim()].length;
   const isNear = length > limit * 0.9;
@@ -58,8 +62,9 @@ function setText(textarea, text) {
   fit(textarea);
 }
 
-function say(sentence) {
-  const place = $("#composer-error");
+// Beside the text that it is about: in a form to edit, else in the composer.
+function say(sentence, form = null) {
+  const place = form ? $(".field-error", form) : $("#composer-error");
   if (place) place.textContent = sentence;
 }
 
@@ -72,8 +77,18 @@ function onEnter(event) {
   const form = event.target.form;
   event.preventDefault();
   if (!event.target.value.trim() || form.classList.contains("htmx-request")) return;
-  if ($(".stop-form")) say("An answer is still running. Stop it, or wait until it has ended.");
-  else form.requestSubmit($(".send-button", form));
+  if ($(".stop-form")) say("An answer is still running. Stop it, or wait until it has ended.", form);
+  else form.requestSubmit($(".send-button, .edit-send", form));
+}
+
+function onEscape(event) {
+  const form = event.target.closest(".edit-form");
+  if (event.target.closest(".rename-form")) leaveRename(event.target.form);
+  else if (event.target.id === "search") leaveSearch(event.target);
+  else if ($("#chat-menu:popover-open")) return; // The browser closes it.
+  else if ($("#app[data-drawer]")) closeDrawer();
+  else if (form) $(".edit-cancel", form).click();
+  else $(".stop-form button")?.click();
 }
 
 // `/` is a character where one writes.
@@ -91,16 +106,15 @@ function leaveSearch(field) {
 }
 
 document.addEventListener("keydown", (event) => {
-  const isComposer = event.target.id === "composer-text";
-  if (event.key === "Enter" && isComposer && !event.shiftKey && mayType(event)) {
+  const isText = event.target.matches(TEXTS);
+  if (event.key === "Enter" && isText && !event.shiftKey && mayType(event)) {
     // On a phone Enter is the only way to a new line.
     if (matchMedia("(hover: hover)").matches || event.ctrlKey || event.metaKey) onEnter(event);
   } else if (event.key === "Escape" && mayType(event)) {
-    if (event.target.closest(".rename-form")) leaveRename(event.target.form);
-    else if (event.target.id === "search") leaveSearch(event.target);
-    else if ($("#chat-menu:popover-open")) return; // the browser closes it
-    else if ($("#app[data-drawer]")) closeDrawer();
-    else $(".stop-form button")?.click();
+    onEscape(event);
+  } else if (event.key === "ArrowUp" && event.target.matches("#composer-text") && !event.target.value) {
+    event.preventDefault();
+    editLast();
   } else if (isSearchKey(event)) {
     event.preventDefault();
     if (getComputedStyle($("#sidebar")).visibility === "hidden") $("#app").dataset.drawer = "";
@@ -112,10 +126,10 @@ document.addEventListener("keydown", (event) => {
 });
 
 document.addEventListener("input", (event) => {
-  if (event.target.id !== "composer-text") return;
+  if (!event.target.matches(TEXTS)) return;
   saveDraft(event.target);
   fit(event.target);
-  say("");
+  say("", event.target.form);
 });
 
 document.addEventListener("htmx:beforeRequest", (event) => {
@@ -146,7 +160,7 @@ const SENTENCES = {
 };
 
 function onFailure(event) {
-  const { xhr } = event.detail;
+  const { xhr, elt } = event.detail;
   // The chat stays unread: no harm, and nothing that a person asked for.
   if (event.target.id === "read") return;
   if ([422, 409, 503].includes(xhr.status) && xhr.responseText) return;
@@ -155,20 +169,64 @@ function onFailure(event) {
     $(".search-said").textContent = SENTENCES[xhr.status] ?? SENTENCES[503];
     return;
   }
-  if (event.detail.requestConfig?.verb === "get") {
+  const form = elt?.closest?.(".edit-form, .rename-form");
+  const isEditing = elt?.matches?.(".edit-open, .edit-cancel");
+  if (event.detail.requestConfig?.verb === "get" && !isEditing) {
     // A chat that is gone, or a server that is: the whole page says so.
     if (xhr.status === 404 && event.detail.target?.id === "state") say(SENTENCES[404]);
     if (event.detail.target?.id === "main") location.assign(event.detail.pathInfo.requestPath);
     return;
   }
-  const sentence = SENTENCES[xhr.status] ?? "Something went wrong on the server. Your text is kept.";
-  if (event.target.matches(".rename-form")) $(".field-error", event.target).textContent = sentence;
-  else say(sentence);
+  say(SENTENCES[xhr.status] ?? "Something went wrong on the server. Your text is kept.", form);
 }
 
 document.addEventListener("htmx:sendError", onFailure);
 document.addEventListener("htmx:timeout", onFailure);
 document.addEventListener("htmx:responseError", onFailure);
+
+// --- Edit: a form in the place of a message; what is typed there is as safe as in the composer
+
+function editLast() {
+  const last = [...document.querySelectorAll(".edit-open, .edit-form textarea")].at(-1);
+  if (last?.matches("textarea")) last.focus();
+  else last?.click();
+}
+
+function forgetDraft(form) {
+  try {
+    localStorage.removeItem(draftKey($("textarea", form)));
+  } catch {
+    // Storage is forbidden: there was none.
+  }
+}
+
+document.addEventListener("htmx:beforeRequest", ({ target }) => {
+  if (!target.matches(".edit-cancel")) return;
+  const form = target.closest("form");
+  forgetDraft(form);
+  // Where the focus goes from there is the button that opened the form.
+  $("textarea", form).focus({ preventScroll: true });
+});
+
+// The form's own answer takes it away. Whatever else would leaves it where something was typed.
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  const { target } = event.detail;
+  // Looked at first: a frame's target holds all of an answer.
+  const form = target.matches(".message") && $(".edit-form", target);
+  if (!form) return;
+  const textarea = $("textarea", form);
+  if (textarea.value === textarea.defaultValue || form.classList.contains("htmx-request")) return;
+  event.detail.shouldSwap = false;
+  say(form.dataset.replaced, form);
+});
+
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const form = detail.requestConfig.elt;
+  if (detail.xhr.status !== 200 || !form.matches(".edit-form")) return;
+  forgetDraft(form);
+  isStuck = true;
+  if (matchMedia("(hover: hover)").matches) composerText()?.focus({ preventScroll: true });
+});
 
 // --- Scroll: follow the text while the reader is at its end, never otherwise
 
@@ -184,7 +242,8 @@ function isAtEnd() {
 }
 
 const growth = new ResizeObserver(() => {
-  if (isStuck) toEnd();
+  // A form to edit grows while it is written in; it must not leave the page by its top.
+  if (isStuck && !document.activeElement.closest(".edit-form")) toEnd();
   else if (!isAtEnd() && $('.stream[data-stream]')) $(".to-bottom").hidden = false;
 });
 
@@ -425,6 +484,7 @@ function settle() {
     }
     knownTextarea = textarea;
   }
+  document.querySelectorAll(".edit-form:not([data-begun])").forEach(beginEdit);
   watchScroller();
   markCurrent();
   addCopyButtons();
@@ -444,6 +504,16 @@ function tellTimeZone() {
   const secure = location.protocol === "https:" ? "; secure" : "";
   document.cookie = `${zone}; path=/; max-age=31536000; samesite=lax${secure}`;
   if ($("#sidebar-list")) window.htmx.trigger("#sidebar-list", "streaming:changed");
+}
+
+function beginEdit(form) {
+  const textarea = $("textarea", form);
+  form.dataset.begun = "";
+  restoreDraft(textarea);
+  fit(textarea);
+  textarea.focus({ preventScroll: true });
+  textarea.setSelectionRange(textarea.value.length, textarea.value.length);
+  form.scrollIntoView({ block: "nearest" });
 }
 
 document.documentElement.classList.add("has-script");

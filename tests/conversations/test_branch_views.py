@@ -4,6 +4,8 @@ import re
 from uuid import uuid4
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from conversations import actions, branches
@@ -33,6 +35,10 @@ def shown_by(conversation: Conversation) -> dict[str, int]:
     """What a page tells that shows the conversation as it is."""
     conversation.refresh_from_db()
     return {"version": conversation.version, "leaf": conversation.leaf_id}
+
+
+def key_of_edit(html: str) -> str:
+    return re.search(r'name="key" value="([^"]+)">\s*<p id="edit-error', html)[1]
 
 
 # --- Variants
@@ -139,14 +145,165 @@ def test_the_whole_list_comes_anew_when_the_paths_part_above_what_a_page_shows(
     assert f'id="message-{second.pk}"' not in response.text
 
 
+# --- Edit
+
+
+def test_the_form_stands_in_the_place_of_the_message(client_of, owner, sent):
+    client = client_of(owner)
+    edit = url("message-edit", sent.prompt.pk)
+    assert edit in client.get(page_of(sent)).text
+    html = client.get(edit, headers=HTMX).text
+    assert f'<article id="message-{sent.prompt.pk}"' in html
+    assert "Hello &lt;b&gt;</textarea>" in html
+    assert "<html" not in html
+    # Esc brings the message back.
+    html = client.get(url("message-detail", sent.prompt.pk), headers=HTMX).text
+    assert "<textarea" not in html
+    assert "Hello &lt;b&gt;</div>" in html
+    assert edit in html
+
+
+def test_without_a_script_the_address_names_the_message_to_edit(client_of, owner, sent):
+    client = client_of(owner)
+    response = client.get(url("message-edit", sent.prompt.pk))
+    assert response.url == f"{page_of(sent)}?edit={sent.prompt.pk}#message-{sent.prompt.pk}"
+    html = client.get(response.url).text
+    assert "Hello &lt;b&gt;</textarea>" in html
+    assert f'href="{page_of(sent)}#message-{sent.prompt.pk}"' in html
+    for wrong in (sent.answer.pk, 10**30, "x", ""):
+        html = client.get(page_of(sent), {"edit": wrong}).text
+        assert "edit-form" not in html
+        assert "Hello &lt;b&gt;</div>" in html
+
+
+def test_a_message_of_long_ago_can_be_edited_without_a_script(client_of, owner, sent, monkeypatch):
+    monkeypatch.setattr("conversations.views.PAGE_MESSAGES", 2)
+    finish(actions.send_message(sent.conversation, "Newer", key=uuid4()).answer, "Answer")
+    html = client_of(owner).get(page_of(sent), {"edit": sent.prompt.pk}).text
+    assert "Hello &lt;b&gt;</textarea>" in html
+
+
+def test_an_edit_is_a_branch_with_an_answer_and_keeps_the_old_one(client_of, owner, sent):
+    more = actions.send_message(sent.conversation, "More", key=uuid4())
+    finish(more.answer, "And more")
+    form = shown_by(sent.conversation) | {"content": "Other\r\nwords", "key": uuid4()}
+    html = client_of(owner).post(url("message-edit", sent.prompt.pk), form, headers=HTMX).text
+    prompt, answer = Message.objects.order_by("pk")[4:]
+    assert (prompt.content, prompt.parent) == ("Other\nwords", None)
+    assert answer.parent == prompt
+    assert Conversation.objects.get().leaf == answer
+    for gone in (sent.prompt, sent.answer, more.prompt, more.answer):
+        assert f'hx-swap-oob="delete:#message-{gone.pk}"' in html
+    added = html.split('hx-swap-oob="beforeend:')[1]
+    assert f'id="message-{prompt.pk}"' in added
+    assert f'id="message-{answer.pk}"' in added
+    assert 'aria-label="Version 2 of 2"' in added
+    assert Message.objects.filter(pk=more.answer.pk, content="And more").exists()
+
+
+def test_an_edit_in_the_middle_is_a_sibling_there(client_of, owner, sent):
+    more = actions.send_message(sent.conversation, "More", key=uuid4())
+    finish(more.answer, "And more")
+    form = {"content": "Less", "key": uuid4()}
+    response = client_of(owner).post(url("message-edit", more.prompt.pk), form)
+    prompt = Message.objects.get(content="Less")
+    assert prompt.parent == sent.answer
+    assert response.url == f"{page_of(sent)}#message-{prompt.pk}"
+
+
+def test_an_edit_sent_twice_is_one_branch(client_of, owner, sent):
+    client = client_of(owner)
+    form = shown_by(sent.conversation) | {"content": "Other words", "key": uuid4()}
+    for _ in range(2):
+        html = client.post(url("message-edit", sent.prompt.pk), form, headers=HTMX).text
+        # Also from a page that lost the first answer, and was told of the branch meanwhile.
+        assert f'hx-swap-oob="delete:#message-{sent.prompt.pk}"' in html
+        form |= shown_by(sent.conversation)
+    assert Message.objects.count() == 4
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+@pytest.mark.parametrize(
+    ("content", "key", "sentence"),
+    [
+        ("   ", "good", "Write a message first."),
+        ("x" * 32_001, "good", "The message is too long: 32,001 characters"),
+        ("Other words", "", "This form is out of date."),
+    ],
+)
+def test_a_bad_edit_gets_a_sentence_in_place_and_a_fresh_key(
+    client_of, owner, sent, headers, content, key, sentence
+):
+    form = {"content": content, "key": uuid4() if key == "good" else key}
+    response = client_of(owner).post(url("message-edit", sent.prompt.pk), form, headers=headers)
+    assert response.status_code == 422
+    assert re.search(rf'id="edit-error-{sent.prompt.pk}"[^>]*>{re.escape(sentence)}', response.text)
+    assert key_of_edit(response.text) != str(form["key"])
+    if headers:
+        # The text stays in the page's own field, which is not touched.
+        assert response["HX-Retarget"] == f"#edit-status-{sent.prompt.pk}"
+        assert "<textarea" not in response.text
+    else:
+        assert f"{content}</textarea>" in response.text
+        assert response.text.count('class="edit-form"') == 1
+    assert Message.objects.count() == 2
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_an_edit_while_an_answer_runs_is_refused_with_its_text(client_of, owner, sent, headers):
+    actions.retry(sent.answer, key=uuid4())
+    form = {"content": "Other words", "key": uuid4()}
+    response = client_of(owner).post(url("message-edit", sent.prompt.pk), form, headers=headers)
+    assert response.status_code == 422
+    assert "An answer is still running." in response.text
+    assert headers or "Other words</textarea>" in response.text
+    assert Message.objects.count() == 3
+
+
+def test_two_tabs_that_edit_the_same_message_lose_nothing(client_of, owner, sent):
+    client = client_of(owner)
+    edit = url("message-edit", sent.prompt.pk)
+    client.post(edit, {"content": "From the first tab", "key": uuid4()})
+    second = {"content": "From the second tab", "key": uuid4()}
+    # Without a script the page of the other branch holds the form all the same.
+    response = client.post(edit, second)
+    assert response.status_code == 422
+    assert "From the second tab</textarea>" in response.text
+    assert "From the first tab</div>" in response.text
+    finish(Message.objects.latest("pk"), "Answer")
+    html = client.post(edit, shown_by(sent.conversation) | second, headers=HTMX).text
+    assert f'hx-swap-oob="delete:#message-{sent.prompt.pk}"' in html
+    assert 'aria-label="Version 3 of 3"' in html
+    # What is cancelled in a page that shows another branch is simply gone.
+    assert client.get(url("message-detail", sent.prompt.pk), headers=HTMX).text == ""
+
+
+def test_an_answer_is_not_edited(client_of, owner, sent):
+    client = client_of(owner)
+    edit = url("message-edit", sent.answer.pk)
+    assert client.get(edit).status_code == 404
+    assert client.post(edit, {"content": "Mine", "key": uuid4()}).status_code == 404
+
+
+def test_a_page_with_a_form_to_edit_takes_as_many_queries(client_of, owner, sent):
+    client = client_of(owner)
+    with CaptureQueriesContext(connection) as plain:
+        client.get(page_of(sent))
+    with CaptureQueriesContext(connection) as editing:
+        client.get(page_of(sent), {"edit": sent.prompt.pk})
+    assert len(editing) == len(plain) <= 12
+
+
 # --- Other people
 
 
 def test_strangers_can_do_nothing_to_the_branches(client_of, stranger, client, sent, second):
     before = Conversation.objects.values().get(), Message.objects.count()
     for who in (client_of(stranger), client):
-        for name in ("message-show",):
+        for name in ("message-show", "message-edit"):
             for message in (sent.answer, sent.prompt):
                 form = {"key": uuid4(), "content": "Mine", "rating": "good"}
                 assert who.post(url(name, message.pk), form).status_code == 404
+        for name in ("message-edit", "message-detail"):
+            assert who.get(url(name, sent.prompt.pk)).status_code == 404
     assert (Conversation.objects.values().get(), Message.objects.count()) == before

@@ -1,4 +1,4 @@
-"""Variants, as a person sees them in one tab and in two."""
+"""Variants and edits, as a person sees them in one tab and in two."""
 
 from __future__ import annotations
 
@@ -142,6 +142,162 @@ def test_the_answer_that_is_left_runs_on_and_is_found_whole(
     wait_until_ended(page)
     page.wait_for_selector("text=The end of it. >> nth=2")
     assert count(server, "streaming_stream") == 2
+
+
+# --- Edit
+
+FORM = ".edit-form textarea"
+
+
+def edit(page: Page) -> None:
+    """Open the form of the last message by the keyboard."""
+    page.focus("#composer-text")
+    page.keyboard.press("ArrowUp")
+    page.wait_for_selector(FORM)
+    page.wait_for_function("() => document.activeElement.matches('.edit-form textarea')")
+
+
+def bubbles(page: Page) -> list[str]:
+    return page.locator(".bubble").all_inner_texts()
+
+
+@quick
+def test_a_message_is_edited_by_the_keyboard_and_both_versions_stay(
+    server: Server, context: BrowserContext, page: Page, shot: Callable[..., None]
+) -> None:
+    ask(page, "First words")
+    wait_until_ended(page)
+    other = context.new_page()
+    other.goto(page.url)
+    first = newest(page)
+    edit(page)
+    assert page.input_value(FORM) == "First words"
+    # Esc leaves everything as it was, and the focus at the button.
+    page.keyboard.type(" and more")
+    page.keyboard.press("Escape")
+    page.wait_for_selector(FORM, state="detached")
+    assert bubbles(page) == ["First words"]
+    assert page.evaluate("document.activeElement.matches('.edit-open')")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(FORM)
+    assert page.input_value(FORM) == "First words"
+    page.keyboard.type(", better")
+    page.keyboard.press("Shift+Enter")
+    page.keyboard.type("second line")
+    for look in LOOKS:
+        page.emulate_media(color_scheme=look.theme)
+        page.set_viewport_size({"width": look.width, "height": look.height})
+        shot(page, f"edit-{look.theme}-{look.width}")
+    page.keyboard.press("Enter")
+    for tab in (page, other):
+        wait_for_other(tab, first)
+        wait_until_ended(tab)
+        assert bubbles(tab) == ["First words, better\nsecond line"]
+        assert tab.locator(".message-user .variants").inner_text().strip() == "2/2"
+    assert page.evaluate("document.activeElement.id") == "composer-text"
+    other.click(f".message-user .variants {PREVIOUS}")
+    for tab in (page, other):
+        tab.wait_for_selector(".bubble:text-is('First words')")
+        assert newest(tab) == first
+    assert count(server, "conversations_message") == 4
+
+
+@quick
+def test_two_tabs_edit_the_same_message_and_nothing_is_lost(
+    context: BrowserContext, page: Page, shot: Callable[..., None]
+) -> None:
+    ask(page, "First words")
+    wait_until_ended(page)
+    other = context.new_page()
+    other.goto(page.url)
+    for tab, words in ((page, "From one tab"), (other, "From the other")):
+        edit(tab)
+        tab.fill(FORM, words)
+    first = newest(page)
+    page.press(FORM, "Enter")
+    wait_for_other(page, first)
+    other.wait_for_selector(".bubble:text-is('From one tab')")
+    other.wait_for_selector("text=changed in another tab")
+    assert other.input_value(FORM) == "From the other"
+    shot(other, "edit-two-tabs")
+    for tab in (page, other):
+        wait_until_ended(tab)
+    second = newest(page)
+    other.press(FORM, "Enter")
+    for tab in (page, other):
+        wait_for_other(tab, second)
+        wait_until_ended(tab)
+        assert bubbles(tab) == ["From the other"]
+        assert tab.locator(FORM).count() == 0
+        assert tab.locator(".message-user .variants").inner_text().strip() == "3/3"
+        assert tab.locator(".message").count() == 2
+
+
+def test_what_is_typed_in_the_form_outlives_errors_and_a_reload(
+    server: Server, page: Page, shot: Callable[..., None]
+) -> None:
+    page.goto("/")
+    page.select_option("select[name=model]", label="Echo")
+    # Half a minute of an answer, however slow the machine is.
+    ask(page, "First words " * 50)
+    wait_for_text(page)
+    edit(page)
+    page.fill(FORM, "Other words")
+    page.press(FORM, "Enter")
+    page.wait_for_selector(".edit-form .field-error:has-text('still running')")
+    shot(page, "edit-still-running")
+    # Esc closes the form and stops nothing.
+    page.press(FORM, "Escape")
+    page.wait_for_selector(FORM, state="detached")
+    assert page.locator(".stop-form").count() == 1
+    edit(page)
+    page.fill(FORM, "Other words")
+    page.reload()
+    edit(page)
+    assert page.input_value(FORM) == "Other words"
+    page.click(".stop-form button")
+    page.wait_for_selector(".stop-form", state="detached")
+    page.fill(FORM, "x" * 32_001)
+    page.press(FORM, "Enter")
+    page.wait_for_selector(".edit-form .field-error:has-text('too long')")
+    assert len(page.input_value(FORM)) == 32_001
+    page.fill(FORM, "Other words")
+    # The server takes it, but its answer gets lost on the way back.
+    page.route("**/edit/", lambda route: (route.fetch(), route.abort()))
+    page.press(FORM, "Enter")
+    page.wait_for_selector(".edit-form .field-error:has-text('text is')")
+    page.unroute("**/edit/")
+    page.wait_for_function("() => document.querySelector('.bubble')?.innerText === 'Other words'")
+    assert page.input_value(FORM) == "Other words"
+    wait_until_ended(page)
+    page.press(FORM, "Enter")
+    page.wait_for_selector(FORM, state="detached")
+    assert bubbles(page) == ["Other words"]
+    assert count(server, "conversations_message") == 4
+    assert page.evaluate("Object.keys(localStorage).filter(key => key.includes(':edit-'))") == []
+
+
+# --- Without JavaScript
+
+
+@quick
+def test_without_javascript_a_message_is_edited(server: Server, browser) -> None:
+    context = browser.new_context(base_url=server.url, java_script_enabled=False)
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.goto("/")
+    page.fill("#composer-text", "Plain HTML")
+    page.click("#composer button.send-button")
+    reload_until_ended(page)
+    page.click(".edit-open")
+    assert page.input_value(FORM) == "Plain HTML"
+    page.click(".edit-cancel")
+    assert page.locator(FORM).count() == 0
+    page.click(".edit-open")
+    page.fill(FORM, "Plain HTML, edited")
+    page.click(".edit-send")
+    assert bubbles(page) == ["Plain HTML, edited"]
+    context.close()
 
 
 @quick
