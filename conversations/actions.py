@@ -88,7 +88,7 @@ def retry(message: Message, *, key: UUID) -> Message:
         conversation = message.conversation
         version = conversation_changed(conversation.pk)
         _refuse_while_running(conversation)
-        return _answer(conversation, message.parent, version)
+        return start_answer(conversation, message.parent, version)
 
     body = ("retry", str(message.pk))
     return once(message.conversation.owner, key, body, write, again=lambda answer: answer)
@@ -158,10 +158,14 @@ def _ask(conversation: Conversation, content: str, version: int, *, parent: Mess
         content=content,
         version=version,
     )
-    return Sent(prompt, _answer(conversation, prompt, version))
+    return Sent(prompt, start_answer(conversation, prompt, version))
 
 
-def _answer(conversation: Conversation, prompt: Message | None, version: int) -> Message:
+def start_answer(conversation: Conversation, prompt: Message | None, version: int) -> Message:
+    """Store an answer to `prompt` that starts after the commit, and make it the page's newest.
+
+    For actions, within their transaction.
+    """
     model = conversation.model or providers.default_model_id()
     answer = Message.objects.create(
         conversation=conversation,

@@ -14,7 +14,6 @@ from django.utils.translation import gettext_lazy as _
 
 from streaming.admin import ReadOnlyAdmin
 from streaming.generators import get_generator
-from streaming.reader import text_of
 
 from .actions import GENERATOR
 from .keeping import delete_conversation
@@ -46,11 +45,8 @@ def message_html(message: Message) -> SafeString:
     """The message as the chat draws it: an answer as sanitised HTML, a prompt as it was typed."""
     if message.role == Role.USER:
         return escape(message.content)
-    text = message.content
-    if not text and message.stream:
-        text = text_of(message.stream)
     # The sanitiser is the last step of the chat's renderer.
-    return mark_safe(get_generator(GENERATOR).renderer.render(text))
+    return mark_safe(get_generator(GENERATOR).renderer.render(message.text()))
 
 
 @admin.register(Conversation)

@@ -7,10 +7,10 @@ from typing import Any
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
-from django_htmx.http import reswap, retarget
+from django_htmx.http import push_url, reswap, retarget
 
 from . import actions, branches
-from .forms import EditForm, MessageForm, SpokenForm
+from .forms import EditForm, KeyForm, MessageForm, SpokenForm
 from .models import Message, Role
 from .paths import Tree
 from .views import HtmxRequest, _acted, _chat_page, _refusal, _refused, _submit, private
@@ -89,3 +89,19 @@ def message_show(request: HtmxRequest, pk: int) -> HttpResponse:
     if shown is None:
         return _refusal(request, form, status, _chat_page, message.conversation)
     return _acted(request, message.conversation, at=message)
+
+
+@private
+@require_POST
+def message_fork(request: HtmxRequest, pk: int) -> HttpResponse:
+    """A new chat from this message on, and its page."""
+    message = message_of(request, pk)
+    form = KeyForm(request.POST)
+    newest, status = _submit(form, lambda: branches.fork(message, **form.cleaned_data))
+    if newest is None:
+        return _refusal(request, form, status, _chat_page, message.conversation)
+    if not request.htmx:
+        return redirect(newest.conversation)
+    response = _chat_page(request, newest.conversation, MessageForm())
+    push_url(response, newest.conversation.get_absolute_url())
+    return reswap(retarget(response, "#main"), "outerHTML")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 from django.conf import settings
 from django.db import models
@@ -11,7 +11,8 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from streaming.models import EndReason, Status
+from streaming.models import EndReason, Status, Stream
+from streaming.reader import text_of
 
 TITLE_MAX_CHARS = 200
 
@@ -169,6 +170,15 @@ class Message(models.Model):
     @property
     def next_variant(self) -> int | None:
         return self.variants[self.variant] if self.variant < len(self.variants) else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether `content` is all of it: a prompt, or an answer whose end was handed over."""
+        return self.stream is None or not (self.stream.is_open or self.stream.hook_pending)
+
+    def text(self) -> str:
+        """All that is stored of it so far; queries while that is still its stream's."""
+        return self.content if self.is_whole else text_of(cast("Stream", self.stream))
 
     @property
     def can_continue(self) -> bool:

@@ -294,13 +294,64 @@ def test_a_page_with_a_form_to_edit_takes_as_many_queries(client_of, owner, sent
     assert len(editing) == len(plain) <= 12
 
 
+# --- Fork
+
+
+def test_a_chat_is_forked_at_an_answer(client_of, owner, sent):
+    actions.send_message(sent.conversation, "More", key=uuid4())
+    client = client_of(owner)
+    fork = url("message-fork", sent.answer.pk)
+    assert fork in client.get(page_of(sent)).text
+    response = client.post(fork, {"key": uuid4()})
+    forked = Conversation.objects.exclude(pk=sent.conversation.pk).get()
+    assert (response.status_code, response.url) == (302, forked.get_absolute_url())
+    html = client.get(response.url).text
+    assert "Fork of Hello" in html
+    assert "Hello &lt;b&gt;</div>" in html
+    assert "First <strong>answer</strong>" in html
+    assert ">More</div>" not in html
+    assert client.get(fork).status_code == 405
+
+
+def test_a_fork_by_htmx_opens_its_page(client_of, owner, sent):
+    response = client_of(owner).post(
+        url("message-fork", sent.answer.pk), {"key": uuid4()}, headers=HTMX
+    )
+    forked = Conversation.objects.exclude(pk=sent.conversation.pk).get()
+    assert response["HX-Push-Url"] == forked.get_absolute_url()
+    assert response["HX-Retarget"] == "#main"
+    assert f'id="messages-{forked.pk}"' in response.text
+
+
+def test_a_form_to_fork_acts_once_and_not_without_its_key(client_of, owner, sent):
+    client, form = client_of(owner), {"key": uuid4()}
+    fork = url("message-fork", sent.answer.pk)
+    assert len({client.post(fork, form).url for _ in range(2)}) == 1
+    assert Conversation.objects.count() == 2
+    for headers in ({}, HTMX):
+        response = client.post(fork, {"key": ""}, headers=headers)
+        assert response.status_code == 422
+        assert "out of date" in response.text
+
+
+def test_a_running_answer_is_not_forked(client_of, owner, sent):
+    running = actions.retry(sent.answer, key=uuid4())
+    response = client_of(owner).post(
+        url("message-fork", running.pk), {"key": uuid4()}, headers=HTMX
+    )
+    assert response.status_code == 422
+    assert "Wait until it has ended." in response.text
+    assert response["HX-Retarget"] == "#composer-error"
+    assert Conversation.objects.count() == 1
+
+
 # --- Other people
 
 
 def test_strangers_can_do_nothing_to_the_branches(client_of, stranger, client, sent, second):
     before = Conversation.objects.values().get(), Message.objects.count()
     for who in (client_of(stranger), client):
-        for name in ("message-show", "message-edit"):
+        for name in ("message-show", "message-edit", "message-fork"):
             for message in (sent.answer, sent.prompt):
                 form = {"key": uuid4(), "content": "Mine", "rating": "good"}
                 assert who.post(url(name, message.pk), form).status_code == 404

@@ -1,4 +1,4 @@
-"""Variants and edits, as a person sees them in one tab and in two."""
+"""Variants, edits and forks, as a person sees them in one tab and in two."""
 
 from __future__ import annotations
 
@@ -277,11 +277,33 @@ def test_what_is_typed_in_the_form_outlives_errors_and_a_reload(
     assert page.evaluate("Object.keys(localStorage).filter(key => key.includes(':edit-'))") == []
 
 
+# --- Fork
+
+
+@quick
+def test_a_chat_is_forked_at_an_answer(
+    server: Server, context: BrowserContext, page: Page, shot: Callable[..., None]
+) -> None:
+    other = context.new_page()
+    other.goto(chat)
+    page.click(".message-assistant [aria-label='New chat from here']")
+    page.wait_for_selector("h1:has-text('Fork of First *words*')")
+    assert page.url != chat
+    assert page.locator(".message").count() == 2
+    page.wait_for_selector(".chat-link[aria-current=page]:has-text('Fork of')")
+    assert count(server, "streaming_stream") == 1
+    ask(page, "And on from here")
+    page.wait_for_function("() => document.querySelectorAll('.message').length === 4")
+    wait_until_ended(page)
+    assert other.locator(".message").count() == 2
+    shot(page, "forked")
+
+
 # --- Without JavaScript
 
 
 @quick
-def test_without_javascript_a_message_is_edited(server: Server, browser) -> None:
+def test_without_javascript_a_message_is_edited_and_forked(server: Server, browser) -> None:
     context = browser.new_context(base_url=server.url, java_script_enabled=False)
     context.set_default_timeout(20_000)
     page = context.new_page()
@@ -296,6 +318,10 @@ def test_without_javascript_a_message_is_edited(server: Server, browser) -> None
     page.click(".edit-open")
     page.fill(FORM, "Plain HTML, edited")
     page.click(".edit-send")
+    assert bubbles(page) == ["Plain HTML, edited"]
+    reload_until_ended(page)
+    page.click(".message-assistant [aria-label='New chat from here']")
+    assert page.locator(".chat-head h1").inner_text() == "Fork of Plain HTML"
     assert bubbles(page) == ["Plain HTML, edited"]
     context.close()
 
