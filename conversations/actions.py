@@ -131,6 +131,14 @@ def stop(message: Message) -> bool:
     return message.stream is not None and streams.stop(message.stream)
 
 
+def rate(answer: Message, rating: str, word: str = "") -> None:
+    """Keep what its owner thinks of an answer, and why; an empty rating takes both back."""
+    with transaction.atomic():
+        answer.rating_version = conversation_changed(answer.conversation_id)
+        answer.rating, answer.rating_word = rating, word if rating else ""
+        answer.save(update_fields=["rating", "rating_word", "rating_version"])
+
+
 def set_model(conversation: Conversation, model: str) -> None:
     """Let `model` give the conversation's next answers. Raises UnknownModel."""
     _check_model(model)

@@ -10,7 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django_htmx.http import push_url, reswap, retarget
 
 from . import actions, branches
-from .forms import EditForm, KeyForm, MessageForm, SpokenForm
+from .forms import EditForm, KeyForm, MessageForm, RatingForm, SpokenForm
 from .models import Message, Role
 from .paths import Tree
 from .views import HtmxRequest, _acted, _chat_page, _refusal, _refused, _submit, private
@@ -89,6 +89,30 @@ def message_show(request: HtmxRequest, pk: int) -> HttpResponse:
     if shown is None:
         return _refusal(request, form, status, _chat_page, message.conversation)
     return _acted(request, message.conversation, at=message)
+
+
+@private
+@require_POST
+def message_rate(request: HtmxRequest, pk: int) -> HttpResponse:
+    """Keep a rating and ask for a word, or keep both."""
+    answer = message_of(request, pk, role=Role.ASSISTANT)
+    form = RatingForm(request.POST)
+
+    def rate() -> bool:
+        actions.rate(answer, **form.cleaned_data)
+        return True
+
+    rated, status = _submit(form, rate)
+    if rated is None:
+        response = _refusal(request, form, status, _chat_page, answer.conversation)
+        # Beside the word; without htmx there is a page.
+        return retarget(response, f"#word-error-{pk}") if "word" in form.data else response
+    has_word = "word" in form.data
+    if not request.htmx:
+        query = "" if has_word or not answer.rating else f"?rated={pk}"
+        return redirect(f"{answer.conversation.get_absolute_url()}{query}#message-{pk}")
+    said: dict[str, Any] = {"thanks": pk} if has_word else {"asks_word": pk}
+    return _acted(request, answer.conversation, **said)
 
 
 @private

@@ -74,6 +74,7 @@ def _copy(path: list[Message], conversation: Conversation) -> Message:
             model=one.model,
             usage=one.usage,
             version=1,
+            created_at=one.created_at,
         )
         for one in path
     )

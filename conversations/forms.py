@@ -10,7 +10,7 @@ from django.http import QueryDict
 from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 
-from .models import TITLE_MAX_CHARS, Message
+from .models import TITLE_MAX_CHARS, Message, Rating
 
 QUERY_MAX_CHARS = 200
 
@@ -138,6 +138,17 @@ class DeletedForm(forms.Form):
     """Which conversation was deleted just now."""
 
     deleted = forms.UUIDField()
+
+
+class RatingForm(SpokenForm):
+    """What a person thinks of an answer; no rating takes it back."""
+
+    rating = forms.ChoiceField(choices=Rating.choices, required=False)
+    word = forms.CharField(
+        required=False,
+        max_length=500,
+        error_messages={"max_length": _("Say it in %(limit_value)d characters at most.")},
+    )
 
 
 class ShownForm(forms.Form):

@@ -22,6 +22,11 @@ class Role(models.TextChoices):
     ASSISTANT = "assistant", _("Assistant")
 
 
+class Rating(models.TextChoices):
+    GOOD = "good", _("Good answer")
+    BAD = "bad", _("Bad answer")
+
+
 class ConversationQuerySet(models.QuerySet["Conversation"]):
     def visible(self) -> ConversationQuerySet:
         """Conversations that were not deleted."""
@@ -137,7 +142,13 @@ class Message(models.Model):
     usage = models.JSONField(default=dict, blank=True)
     # The conversation's version when this message last changed.
     version = models.PositiveBigIntegerField(default=0, editable=False)
-    created_at = models.DateTimeField(auto_now_add=True)
+    # What its owner thinks of an answer, and why; pages fetch what was rated by its own version,
+    # so that its text is not drawn anew.
+    rating = models.CharField(max_length=4, choices=Rating.choices, blank=True)
+    rating_word = models.CharField(max_length=500, blank=True)
+    rating_version = models.PositiveBigIntegerField(default=0, editable=False)
+    # Of a copy: when the original was written.
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
 
     # Not stored: the pks of all messages with its parent, oldest first; see `Tree.messages`.
     variants: Sequence[int] = ()
@@ -152,6 +163,10 @@ class Message(models.Model):
             models.CheckConstraint(
                 condition=Q(role=Role.ASSISTANT) | Q(stream__isnull=True),
                 name="message_stream_only_for_answers",
+            ),
+            models.CheckConstraint(
+                condition=Q(role=Role.ASSISTANT) | Q(rating=""),
+                name="message_rating_only_for_answers",
             ),
         ]
 

@@ -60,6 +60,8 @@ class Changes:
 
     removed: list[int]
     changed: list[Message]
+    # Nothing but their rating changed.
+    rated: list[Message]
     added: list[Message]
 
 
@@ -75,10 +77,13 @@ def changes_since(conversation: Conversation, *, version: int, leaf_id: int | No
     shown = tree.path_to(leaf_id)
     newest = tree.path_to(conversation.leaf_id)
     common = sum(1 for old, new in zip(shown, newest, strict=False) if old == new)
-    drawn = tree.messages(newest, Q(version__gt=version) | Q(pk__in=newest[common:]))
+    is_newer = Q(version__gt=version) | Q(rating_version__gt=version)
+    drawn = tree.messages(newest, is_newer | Q(pk__in=newest[common:]))
     added = set(newest[common:])
+    stayed = [message for message in drawn if message.pk not in added]
     return Changes(
         removed=shown[common:],
-        changed=[message for message in drawn if message.pk not in added],
+        changed=[message for message in stayed if message.version > version],
+        rated=[message for message in stayed if message.version <= version],
         added=[message for message in drawn if message.pk in added],
     )

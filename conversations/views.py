@@ -274,16 +274,18 @@ def _acted(
     *,
     at: Message | None = None,
     gone: Message | None = None,
+    **said: Any,
 ) -> HttpResponse:
     """What the page lacks now; without htmx the page itself, scrolled to the message `at`.
 
-    The page shows `gone` no longer, even if its path had lost it before.
+    The page shows `gone` no longer, even if its path had lost it before. `said` is what else the
+    templates of what changed are told.
     """
     if not request.htmx:
         place = f"#message-{at.pk}" if at else ""
         return redirect(conversation.get_absolute_url() + place)
     newest = _conversation(request, conversation.pk)
-    return _changes(request, newest, ShownForm(request.POST), form, gone)
+    return _changes(request, newest, ShownForm(request.POST), form, gone, **said)
 
 
 def _changes(
@@ -292,6 +294,7 @@ def _changes(
     shown: ShownForm,
     form: MessageForm | None = None,
     gone: Message | None = None,
+    **said: Any,
 ) -> HttpResponse:
     """`form` brings the composer's next key. Nothing else may: a form whose answer was lost must
     be sent again with its own key, or the message would be stored twice.
@@ -302,6 +305,7 @@ def _changes(
         conversation, version=shown.cleaned_data["version"], leaf_id=shown.cleaned_data["leaf"]
     )
     context: dict[str, Any] = {"conversation": conversation, "changes": changes, "form": form}
+    context |= said
     if gone and gone.pk not in changes.removed:
         changes.removed.append(gone.pk)
     drawn = [*changes.changed, *changes.added]
@@ -351,7 +355,7 @@ def _path_context(
 ) -> dict[str, Any]:
     """The messages to show, the newest of the path unless all were asked for; two queries.
 
-    A page without a script names the message to edit in its address.
+    A page without a script names the message to edit, or the rating to explain, in its address.
     """
     tree = Tree.of(conversation.pk)
     path = tree.path_to(conversation.leaf_id)
@@ -369,10 +373,12 @@ def _path_context(
     for message in shown:
         if message.pk in edited and message.role == Role.USER:
             edit_form = EditForm(message)
+    rated = [pk for pk in path if str(pk) == request.GET.get("rated")]
     return {
         "messages_shown": shown,
         "earlier_count": first,
         "edit_form": edit_form,
+        "asks_word": rated[0] if rated else None,
     }
 
 

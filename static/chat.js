@@ -85,7 +85,7 @@ function onEscape(event) {
   const form = event.target.closest(".edit-form");
   if (event.target.closest(".rename-form")) leaveRename(event.target.form);
   else if (event.target.id === "search") leaveSearch(event.target);
-  else if ($("#chat-menu:popover-open")) return; // The browser closes it.
+  else if ($(":popover-open")) return; // It closes by itself.
   else if ($("#app[data-drawer]")) closeDrawer();
   else if (form) $(".edit-cancel", form).click();
   else $(".stop-form button")?.click();
@@ -222,7 +222,10 @@ document.addEventListener("htmx:oobBeforeSwap", (event) => {
 
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const form = detail.requestConfig.elt;
-  if (detail.xhr.status !== 200 || !form.matches(".edit-form")) return;
+  if (detail.xhr.status !== 200) return;
+  // The word of a rating is taken away; the focus goes to what it was about.
+  if (form.matches(".word-form")) $("[aria-pressed=true]", form.parentElement).focus();
+  if (!form.matches(".edit-form")) return;
   forgetDraft(form);
   isStuck = true;
   if (matchMedia("(hover: hover)").matches) composerText()?.focus({ preventScroll: true });
@@ -359,6 +362,16 @@ new MutationObserver(() => {
     addCopyButtons();
   });
 }).observe(document.body, { childList: true, subtree: true });
+
+// --- What stands behind 'more' tells the time of the reader's place
+
+document.addEventListener("toggle", ({ target, newState }) => {
+  if (newState !== "open") return;
+  for (const time of target.querySelectorAll("time")) {
+    const at = new Date(time.dateTime);
+    time.textContent = at.toLocaleString(document.documentElement.lang, { dateStyle: "medium", timeStyle: "short" });
+  }
+}, true);
 
 // --- The drawer, and which chat is current
 

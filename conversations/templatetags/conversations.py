@@ -7,9 +7,13 @@ from typing import Any
 
 from django import template
 from django.utils import timezone
+from django.utils.formats import number_format
 from django.utils.html import format_html
 from django.utils.module_loading import import_string
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.translation import gettext as _
+
+from streaming.models import Stream
 
 from .. import providers
 from ..sidebar import short_age
@@ -47,6 +51,20 @@ def model_label(model_id: str) -> str:
     """What people call the model `model_id`, also when it is no longer offered."""
     choice = providers.choice(model_id)
     return choice.label if choice else model_id.partition(":")[2]
+
+
+@register.filter
+def took(stream: Stream | None) -> str:
+    """How long its reader waited for the end of a stream; empty without one, and before it."""
+    if stream is None or stream.ended_at is None or stream.start_requested_at is None:
+        return ""
+    seconds = max(0.0, (stream.ended_at - stream.start_requested_at).total_seconds())
+    if seconds < 60:
+        return _("%(seconds)s s") % {"seconds": number_format(seconds, decimal_pos=1)}
+    return _("%(minutes)d min %(seconds)d s") % {
+        "minutes": seconds // 60,
+        "seconds": seconds % 60,
+    }
 
 
 @register.filter

@@ -1,15 +1,18 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import IntegrityError, connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils import timezone
 
 from conversations import actions, branches
 from conversations.models import Conversation, Message
+from streaming.models import Stream
 from tests.conversations.test_actions import finish
 
 HTMX = {"HX-Request": "true"}
@@ -345,13 +348,121 @@ def test_a_running_answer_is_not_forked(client_of, owner, sent):
     assert Conversation.objects.count() == 1
 
 
+# --- Rating
+
+
+def test_an_answer_is_rated_with_a_word_and_the_rating_is_taken_back(client_of, owner, sent):
+    client = client_of(owner)
+    rate = url("message-rate", sent.answer.pk)
+    html = client.post(rate, shown_by(sent.conversation) | {"rating": "bad"}, headers=HTMX).text
+    assert f'id="rating-{sent.answer.pk}" class="rating" hx-swap-oob="true"' in html
+    assert re.search(rf'id="bad-{sent.answer.pk}"[^>]* value="" aria-pressed="true"', html)
+    assert re.search(rf'id="good-{sent.answer.pk}"[^>]* value="good" aria-pressed="false"', html)
+    assert 'name="word"' in html
+    # The text of the answer is left alone.
+    assert f'id="message-{sent.answer.pk}"' not in html
+    word = shown_by(sent.conversation) | {"rating": "bad", "word": "Too short"}
+    html = client.post(rate, word, headers=HTMX).text
+    assert "Thank you." in html
+    assert 'name="word"' not in html
+    answer = Message.objects.get(pk=sent.answer.pk)
+    assert (answer.rating, answer.rating_word) == ("bad", "Too short")
+    assert "You wrote: Too short" in client.get(page_of(sent)).text
+    html = client.post(rate, shown_by(sent.conversation) | {"rating": ""}, headers=HTMX).text
+    assert 'aria-pressed="true"' not in html
+    answer = Message.objects.get(pk=sent.answer.pk)
+    assert (answer.rating, answer.rating_word) == ("", "")
+
+
+def test_another_page_learns_of_a_rating_alone(client_of, owner, sent):
+    client = client_of(owner)
+    shown = shown_by(sent.conversation)
+    client.post(url("message-rate", sent.answer.pk), {"rating": "good"})
+    changes = url("conversation-changes", sent.conversation.pk)
+    html = client.get(changes, shown, headers=HTMX).text
+    assert re.search(rf'id="good-{sent.answer.pk}"[^>]* aria-pressed="true"', html)
+    assert 'name="word"' not in html
+    assert f'id="message-{sent.answer.pk}"' not in html
+    html = client.get(changes, shown_by(sent.conversation), headers=HTMX).text
+    assert "rating-" not in html
+
+
+def test_an_answer_is_rated_without_a_script(client_of, owner, sent):
+    client = client_of(owner)
+    rate = url("message-rate", sent.answer.pk)
+    response = client.post(rate, {"rating": "good"})
+    assert response.url == f"{page_of(sent)}?rated={sent.answer.pk}#message-{sent.answer.pk}"
+    assert client.get(response.url).text.count('name="word"') == 1
+    assert 'name="word"' not in client.get(page_of(sent), {"rated": "9" * 5000}).text
+    response = client.post(rate, {"rating": "good", "word": "Clear"})
+    assert response.url == f"{page_of(sent)}#message-{sent.answer.pk}"
+    assert 'name="word"' not in client.get(response.url).text
+
+
+@pytest.mark.parametrize(
+    ("form", "sentence", "place"),
+    [
+        ({"rating": "good", "word": "x" * 501}, "Say it in 500 characters at most.", "word-error"),
+        ({"rating": "great"}, "great is not one of the available choices", "composer-error"),
+    ],
+)
+def test_a_bad_rating_gets_a_sentence_in_place(client_of, owner, sent, form, sentence, place):
+    rate = url("message-rate", sent.answer.pk)
+    client = client_of(owner)
+    response = client.post(rate, form, headers=HTMX)
+    assert response.status_code == 422
+    assert sentence in response.text
+    assert response["HX-Retarget"].startswith(f"#{place}")
+    response = client.post(rate, form)
+    assert response.status_code == 422
+    assert sentence in response.text
+    assert not Message.objects.exclude(rating="").exists()
+
+
+def test_only_answers_are_rated(client_of, owner, sent):
+    rate = url("message-rate", sent.prompt.pk)
+    assert client_of(owner).post(rate, {"rating": "good"}).status_code == 404
+    with pytest.raises(IntegrityError):
+        Message.objects.filter(pk=sent.prompt.pk).update(rating="good")
+
+
+# --- What an answer was, and its text
+
+
+def test_more_tells_the_model_the_time_the_tokens_and_the_duration(client_of, owner, sent):
+    began = timezone.now()
+    Message.objects.filter(pk=sent.answer.pk).update(
+        model="gone:model-7", usage={"prompt_tokens": 1234, "completion_tokens": 56}
+    )
+    for seconds, words in ((12.34, "12.3 s"), (125, "2 min 5 s")):
+        ended = began + timedelta(seconds=seconds)
+        Stream.objects.update(start_requested_at=began, ended_at=ended)
+        html = client_of(owner).get(page_of(sent)).text
+        facts = html.split('class="facts"')[1].split("</ul>")[0]
+        assert "model-7" in facts
+        assert "1,234 tokens read, 56 written" in facts
+        assert f"· {words}" in facts
+        assert '<time datetime="' in facts
+
+
+def test_a_forked_answer_keeps_what_it_was_but_no_duration(client_of, owner, sent):
+    client = client_of(owner)
+    long_ago = timezone.now() - timedelta(days=400)
+    Message.objects.update(created_at=long_ago, usage={"prompt_tokens": 7, "completion_tokens": 8})
+    page = client.post(url("message-fork", sent.answer.pk), {"key": uuid4()}).url
+    facts = client.get(page).text.split('class="facts"')[1].split("</ul>")[0]
+    assert "7 tokens read, 8 written" in facts
+    assert str(long_ago.year) in facts
+    assert "·" not in facts
+
+
 # --- Other people
 
 
 def test_strangers_can_do_nothing_to_the_branches(client_of, stranger, client, sent, second):
     before = Conversation.objects.values().get(), Message.objects.count()
     for who in (client_of(stranger), client):
-        for name in ("message-show", "message-edit", "message-fork"):
+        for name in ("message-show", "message-edit", "message-fork", "message-rate"):
             for message in (sent.answer, sent.prompt):
                 form = {"key": uuid4(), "content": "Mine", "rating": "good"}
                 assert who.post(url(name, message.pk), form).status_code == 404

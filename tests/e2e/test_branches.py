@@ -277,16 +277,40 @@ def test_what_is_typed_in_the_form_outlives_errors_and_a_reload(
     assert page.evaluate("Object.keys(localStorage).filter(key => key.includes(':edit-'))") == []
 
 
-# --- Fork
+# --- Fork, rating, details, copy
 
 
 @quick
-def test_a_chat_is_forked_at_an_answer(
+def test_a_chat_is_forked_and_an_answer_rated(
     server: Server, context: BrowserContext, page: Page, shot: Callable[..., None]
 ) -> None:
     other = context.new_page()
     other.goto(chat)
-    page.click(".message-assistant [aria-label='New chat from here']")
+    page.focus("[aria-label='Bad answer']")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".word-form input[name=word]")
+    for tab in (page, other):
+        tab.wait_for_selector("[aria-label='Bad answer'][aria-pressed=true]")
+    assert page.evaluate("document.activeElement.ariaLabel") == "Bad answer"
+    shot(page, "rating-word")
+    page.fill(".word-form input[name=word]", "Too short")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("text=Thank you.")
+    assert page.evaluate("document.activeElement.ariaLabel") == "Bad answer"
+    page.keyboard.press("Enter")
+    for tab in (page, other):
+        tab.wait_for_selector("[aria-label='Bad answer'][aria-pressed=false]")
+
+    for look in LOOKS:
+        put_on(other, look)
+        other.click("[aria-label=More]")
+        other.wait_for_selector(".facts:has-text(' s') time")
+        shot(other, f"more-{look.theme}-{look.width}")
+        other.keyboard.press("Escape")
+        other.wait_for_selector(".facts", state="hidden")
+
+    page.click("[aria-label=More]")
+    page.click(".more >> text=New chat from here")
     page.wait_for_selector("h1:has-text('Fork of First *words*')")
     assert page.url != chat
     assert page.locator(".message").count() == 2
@@ -303,7 +327,7 @@ def test_a_chat_is_forked_at_an_answer(
 
 
 @quick
-def test_without_javascript_a_message_is_edited_and_forked(server: Server, browser) -> None:
+def test_without_javascript_a_message_is_edited_rated_and_forked(server: Server, browser) -> None:
     context = browser.new_context(base_url=server.url, java_script_enabled=False)
     context.set_default_timeout(20_000)
     page = context.new_page()
@@ -320,7 +344,12 @@ def test_without_javascript_a_message_is_edited_and_forked(server: Server, brows
     page.click(".edit-send")
     assert bubbles(page) == ["Plain HTML, edited"]
     reload_until_ended(page)
-    page.click(".message-assistant [aria-label='New chat from here']")
+    page.click("[aria-label='Good answer']")
+    page.fill(".word-form input[name=word]", "Clear")
+    page.click(".word-form button")
+    page.click("[aria-label=More]")
+    assert page.locator(".facts:has-text('You wrote: Clear')").is_visible()
+    page.click(".more >> text=New chat from here")
     assert page.locator(".chat-head h1").inner_text() == "Fork of Plain HTML"
     assert bubbles(page) == ["Plain HTML, edited"]
     context.close()
