@@ -92,6 +92,13 @@ def message_show(request: HtmxRequest, pk: int) -> HttpResponse:
 
 
 @private
+@require_safe
+def message_text(request: HtmxRequest, pk: int) -> HttpResponse:
+    """The message as it was written: what is copied."""
+    return HttpResponse(message_of(request, pk).text(), content_type="text/markdown; charset=utf-8")
+
+
+@private
 @require_POST
 def message_rate(request: HtmxRequest, pk: int) -> HttpResponse:
     """Keep a rating and ask for a word, or keep both."""

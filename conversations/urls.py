@@ -25,6 +25,7 @@ urlpatterns = [
     path("messages/<int:pk>/continue/", views.message_continue, name="message-continue"),
     path("messages/<int:pk>/stop/", views.message_stop, name="message-stop"),
     path("messages/<int:pk>/show/", branch_views.message_show, name="message-show"),
+    path("messages/<int:pk>/text/", branch_views.message_text, name="message-text"),
     path("messages/<int:pk>/rate/", branch_views.message_rate, name="message-rate"),
     path("messages/<int:pk>/fork/", branch_views.message_fork, name="message-fork"),
     path("search/", sidebar_views.search, name="search"),

@@ -314,27 +314,36 @@ document.addEventListener("streaming:ended", (event) => {
   if (event.detail.status === "done") $("#announcer").textContent = $("#announcer").dataset.done;
 });
 
-// --- Copy: an answer with its formatting, a code block as it is
+// --- Copy: a message as the Markdown that it is, an answer with its formatting too; code as it is
 
-function rich(element) {
-  const copy = element.cloneNode(true);
+// A promise, so that the click's permission to write still holds when the text comes.
+async function markdownFrom(url) {
+  const response = await fetch(url);
+  if (!response.ok) throw new Error(response.statusText);
+  return new Blob([await response.text()], { type: "text/plain" });
+}
+
+function answerItem(body, url) {
+  const copy = body.cloneNode(true);
   copy.querySelectorAll(".code-copy").forEach((button) => button.remove());
-  return {
-    "text/plain": new Blob([element.innerText], { type: "text/plain" }),
+  return new ClipboardItem({
+    "text/plain": markdownFrom(url),
     "text/html": new Blob([copy.innerHTML], { type: "text/html" }),
-  };
+  });
 }
 
 async function copyFrom(button) {
   const block = button.closest(".code-block");
+  const bubble = $(".bubble", button.closest(".message"));
   try {
     if (block) await navigator.clipboard.writeText($("code", block).textContent);
+    else if (bubble) await navigator.clipboard.writeText(bubble.textContent);
     else {
       const body = $(".stream-body", button.closest(".stream"));
-      await navigator.clipboard.write([new ClipboardItem(rich(body))]);
+      await navigator.clipboard.write([answerItem(body, button.dataset.copy)]);
     }
   } catch {
-    return; // The browser forbids it: the icon stays as it is.
+    return; // The browser forbids it, or the server is away: the icon stays as it is.
   }
   const use = $("use", button);
   use.setAttribute("href", "#icon-check");

@@ -456,6 +456,19 @@ def test_a_forked_answer_keeps_what_it_was_but_no_duration(client_of, owner, sen
     assert "·" not in facts
 
 
+def test_the_text_is_what_was_written(client_of, owner, sent):
+    client = client_of(owner)
+    response = client.get(url("message-text", sent.answer.pk))
+    assert response.text == "First **answer**"
+    assert response["Content-Type"] == "text/markdown; charset=utf-8"
+    assert client.get(url("message-text", sent.prompt.pk)).text == "Hello <b>"
+    assert client.post(url("message-text", sent.prompt.pk)).status_code == 405
+    running = actions.retry(sent.answer, key=uuid4())
+    running.stream.chunks.create(start=0, text="So *far*", epoch=0, created_at=timezone.now())
+    Stream.objects.filter(pk=running.stream_id).update(length=8)
+    assert client.get(url("message-text", running.pk)).text == "So *far*"
+
+
 # --- Other people
 
 
@@ -466,6 +479,6 @@ def test_strangers_can_do_nothing_to_the_branches(client_of, stranger, client, s
             for message in (sent.answer, sent.prompt):
                 form = {"key": uuid4(), "content": "Mine", "rating": "good"}
                 assert who.post(url(name, message.pk), form).status_code == 404
-        for name in ("message-edit", "message-detail"):
+        for name in ("message-edit", "message-detail", "message-text"):
             assert who.get(url(name, sent.prompt.pk)).status_code == 404
     assert (Conversation.objects.values().get(), Message.objects.count()) == before

@@ -9,7 +9,7 @@ import pytest
 
 from tests.services import Server
 
-from .conftest import count
+from .conftest import ANSWER, count
 from .test_continue import LOOKS, put_on
 from .test_story import ENDED, RUNNING, ask, wait_for_text
 
@@ -281,9 +281,23 @@ def test_what_is_typed_in_the_form_outlives_errors_and_a_reload(
 
 
 @quick
-def test_a_chat_is_forked_and_an_answer_rated(
+def test_a_chat_is_forked_rated_and_copied(
     server: Server, context: BrowserContext, page: Page, shot: Callable[..., None]
 ) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    ask(page, "First *words*")
+    wait_until_ended(page)
+    chat = page.url
+    copied = "[data-copy] use[href='#icon-check']"
+    page.locator(".message-user [aria-label=Copy]").click()
+    page.wait_for_selector(f".message-user {copied}", state="attached")
+    assert page.evaluate("navigator.clipboard.readText()") == "First *words*"
+    page.locator(".message-assistant [aria-label=Copy]").click()
+    page.wait_for_selector(f".message-assistant {copied}", state="attached")
+    assert page.evaluate("navigator.clipboard.readText()") == ANSWER
+    kinds = "async () => (await navigator.clipboard.read())[0].types"
+    assert "text/html" in page.evaluate(kinds)
+
     other = context.new_page()
     other.goto(chat)
     page.focus("[aria-label='Bad answer']")
