@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
-from conversations import actions, keeping
+from conversations import actions, branches, keeping
 from conversations.models import Conversation, Message
 from streaming.actions import end_stream
 from streaming.models import EndReason, Status, Stream
@@ -293,6 +293,21 @@ def test_a_strange_address_offers_no_undo(client, client_of, owner, stranger, ch
 
 
 # --- Unread
+
+
+def test_a_chat_is_marked_while_an_answer_runs_in_a_branch_that_is_not_shown(
+    client_of, owner, stranger, chat
+):
+    client = client_of(owner)
+    end(chat)
+    first = Message.objects.get(pk=chat.leaf_id)
+    actions.start_conversation(stranger, "Not mine", key=uuid4())
+    assert "running-mark" not in listed(client)
+    actions.retry(first, key=uuid4())
+    branches.show_branch(first)
+    chat.refresh_from_db()
+    assert chat.leaf == first
+    assert listed(client).count("running-mark") == 1
 
 
 def test_an_answer_that_ends_leaves_a_mark_until_a_page_says_that_it_shows_it(
