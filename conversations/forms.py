@@ -152,7 +152,9 @@ class RatingForm(SpokenForm):
 
 
 class ShownForm(forms.Form):
-    """What a page shows: the version and the newest message it has."""
+    """What a page shows: its version, and the newest and the oldest message it has."""
 
     version = forms.IntegerField(min_value=0)
     leaf = forms.IntegerField(min_value=0)
+    # 0, or left out: the whole path.
+    first = forms.IntegerField(min_value=0, required=False)

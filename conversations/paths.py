@@ -63,6 +63,10 @@ class Changes:
     # Nothing but their rating changed.
     rated: list[Message]
     added: list[Message]
+    # The oldest message that the page shows then; 0 for an empty one.
+    first: int
+    # Whether the paths part above what the page shows: only a new list of messages turns it then.
+    is_anew: bool
 
 
 def messages_of(path: Sequence[int], *having: Q) -> list[Message]:
@@ -71,19 +75,27 @@ def messages_of(path: Sequence[int], *having: Q) -> list[Message]:
     return [found[pk] for pk in path if pk in found]
 
 
-def changes_since(conversation: Conversation, *, version: int, leaf_id: int | None) -> Changes:
-    """What a page lacks that shows the path to `leaf_id` as of `version`; two queries."""
+def changes_since(
+    conversation: Conversation, *, version: int, leaf_id: int | None, first: int
+) -> Changes:
+    """What a page lacks that shows the path to `leaf_id`, from `first` on, as of `version`.
+
+    All of the path, if `first` is not in it. Two queries.
+    """
     tree = Tree.of(conversation.pk)
     shown = tree.path_to(leaf_id)
     newest = tree.path_to(conversation.leaf_id)
+    start = shown.index(first) if first in shown else 0
     common = sum(1 for old, new in zip(shown, newest, strict=False) if old == new)
     is_newer = Q(version__gt=version) | Q(rating_version__gt=version)
-    drawn = tree.messages(newest, is_newer | Q(pk__in=newest[common:]))
+    drawn = tree.messages(newest[start:], is_newer | Q(pk__in=newest[common:]))
     added = set(newest[common:])
     stayed = [message for message in drawn if message.pk not in added]
     return Changes(
-        removed=shown[common:],
+        removed=shown[max(start, common) :],
         changed=[message for message in stayed if message.version > version],
         rated=[message for message in stayed if message.version <= version],
         added=[message for message in drawn if message.pk in added],
+        first=newest[start] if len(newest) > start else 0,
+        is_anew=common < start,
     )

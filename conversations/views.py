@@ -302,17 +302,21 @@ def _changes(
     if not shown.is_valid():
         return HttpResponse(_("`version` and `leaf` must be whole numbers."), status=400)
     changes = changes_since(
-        conversation, version=shown.cleaned_data["version"], leaf_id=shown.cleaned_data["leaf"]
+        conversation,
+        version=shown.cleaned_data["version"],
+        leaf_id=shown.cleaned_data["leaf"],
+        first=shown.cleaned_data["first"] or 0,
     )
     context: dict[str, Any] = {"conversation": conversation, "changes": changes, "form": form}
     context |= said
     if gone and gone.pk not in changes.removed:
         changes.removed.append(gone.pk)
     drawn = [*changes.changed, *changes.added]
-    if max(len(changes.removed) + 1, len(changes.added)) > PAGE_MESSAGES:
-        # Where the paths part need not be on the page, which shows the newest of its own at least.
+    if changes.is_anew or len(changes.added) > PAGE_MESSAGES:
         context |= {"is_anew": True, **_path_context(request, conversation)}
         drawn = context["messages_shown"]
+    else:
+        context["first_shown"] = changes.first
     newest = (message for message in drawn if message.pk == conversation.leaf_id)
     leaf = next(newest, conversation.leaf)
     return render(request, "conversations/_changes.html", context | _state_context(leaf))
@@ -341,6 +345,7 @@ def _chat_page(
         context = sidebar_context(request) | {
             "current_path": conversation.get_absolute_url(),
             "messages_shown": [started.prompt, started.answer],
+            "first_shown": started.prompt.pk,
         }
     else:
         context = _path_context(request, conversation, edit_form)
@@ -376,6 +381,7 @@ def _path_context(
     rated = [pk for pk in path if str(pk) == request.GET.get("rated")]
     return {
         "messages_shown": shown,
+        "first_shown": shown[0].pk if shown else 0,
         "earlier_count": first,
         "edit_form": edit_form,
         "asks_word": rated[0] if rated else None,

@@ -34,10 +34,10 @@ def page_of(sent) -> str:
     return sent.conversation.get_absolute_url()
 
 
-def shown_by(conversation: Conversation) -> dict[str, int]:
-    """What a page tells that shows the conversation as it is."""
+def shown_by(conversation: Conversation, first: int = 0) -> dict[str, int]:
+    """What a page tells that shows the conversation as it is, from the message `first` on."""
     conversation.refresh_from_db()
-    return {"version": conversation.version, "leaf": conversation.leaf_id}
+    return {"version": conversation.version, "leaf": conversation.leaf_id, "first": first}
 
 
 def key_of_edit(html: str) -> str:
@@ -136,16 +136,19 @@ def test_the_whole_list_comes_anew_when_the_paths_part_above_what_a_page_shows(
     monkeypatch.setattr("conversations.views.PAGE_MESSAGES", 2)
     newest = actions.send_message(second.conversation, "More", key=uuid4())
     finish(newest.answer, "And more")
-    form = shown_by(sent.conversation)
+    form = shown_by(sent.conversation, newest.prompt.pk)
     response = client_of(owner).post(url("message-show", sent.answer.pk), form, headers=HTMX)
     assert f'hx-swap-oob="innerHTML:#messages-{sent.conversation.pk}"' in response.text
     assert 'hx-swap-oob="delete' not in response.text
     assert "First <strong>answer</strong>" in response.text
-    form = shown_by(sent.conversation)
+    assert f'name="first" value="{sent.prompt.pk}"' in response.text
+    # A branch that is longer than a page comes as a page too.
+    form = shown_by(sent.conversation, sent.prompt.pk)
     response = client_of(owner).post(url("message-show", second.pk), form, headers=HTMX)
     assert "Show 2 earlier messages" in response.text
     assert f'id="message-{newest.answer.pk}"' in response.text
     assert f'id="message-{second.pk}"' not in response.text
+    assert f'name="first" value="{newest.prompt.pk}"' in response.text
 
 
 # --- Edit
@@ -385,6 +388,25 @@ def test_another_page_learns_of_a_rating_alone(client_of, owner, sent):
     assert f'id="message-{sent.answer.pk}"' not in html
     html = client.get(changes, shown_by(sent.conversation), headers=HTMX).text
     assert "rating-" not in html
+
+
+def test_a_page_that_does_not_reach_so_far_back_learns_nothing_of_a_rating(
+    client_of, owner, sent, monkeypatch
+):
+    monkeypatch.setattr("conversations.views.PAGE_MESSAGES", 2)
+    newer = actions.send_message(sent.conversation, "More", key=uuid4())
+    finish(newer.answer, "And more")
+    client = client_of(owner)
+    assert f'name="first" value="{newer.prompt.pk}"' in client.get(page_of(sent)).text
+    every = client.get(f"{page_of(sent)}?all").text
+    assert f'name="first" value="{sent.prompt.pk}"' in every
+    shown = shown_by(sent.conversation)
+    client.post(url("message-rate", sent.answer.pk), {"rating": "good"})
+    changes = url("conversation-changes", sent.conversation.pk)
+    for first, is_told in ((sent.prompt.pk, True), (newer.prompt.pk, False)):
+        html = client.get(changes, shown | {"first": first}, headers=HTMX).text
+        assert (f'id="rating-{sent.answer.pk}"' in html) is is_told
+        assert f'name="first" value="{first}"' in html
 
 
 def test_an_answer_is_rated_without_a_script(client_of, owner, sent):
