@@ -5,25 +5,16 @@ from __future__ import annotations
 from typing import Any
 
 from django.http import HttpResponse
-from django.shortcuts import get_object_or_404, redirect, render
+from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import push_url, reswap, retarget
 
 from . import actions, branches
 from .forms import EditForm, KeyForm, MessageForm, RatingForm, SpokenForm
-from .models import Message, Role
+from .models import Role
+from .pages import acted, chat_page, refusal
 from .paths import Tree
-from .views import HtmxRequest, _acted, _chat_page, _refusal, _refused, _submit, private
-
-
-def message_of(request: HtmxRequest, pk: int, **having: Any) -> Message:
-    """A message of the person who asks; anybody else's is 404."""
-    messages = Message.objects.filter(
-        conversation__owner=request.user.pk, conversation__deleted_at__isnull=True, **having
-    )
-    return get_object_or_404(
-        messages.select_related("conversation__owner", "stream", "parent"), pk=pk
-    )
+from .requests import HtmxRequest, message_of, private, refused, submit
 
 
 @private
@@ -56,22 +47,22 @@ def message_edit(request: HtmxRequest, pk: int) -> HttpResponse:
         context = {"message": prompt, "edit_form": EditForm(prompt)}
         return render(request, "conversations/_edit.html", context)
     form = EditForm(prompt, request.POST)
-    sent, status = _submit(form, lambda: actions.edit_message(prompt, **form.cleaned_data))
+    sent, status = submit(form, lambda: actions.edit_message(prompt, **form.cleaned_data))
     if sent is None:
         return _edit_refusal(request, form, status)
-    return _acted(request, conversation, at=sent.prompt, gone=prompt)
+    return acted(request, conversation, at=sent.prompt, gone=prompt)
 
 
 def _edit_refusal(request: HtmxRequest, form: EditForm, status: int) -> HttpResponse:
     """The reason and a fresh key beside the text; without htmx the page with the form in it."""
     message = form.message
     if not request.htmx:
-        response = _chat_page(request, message.conversation, MessageForm(), edit_form=form)
+        response = chat_page(request, message.conversation, MessageForm(), edit_form=form)
     else:
         context = {"message": message, "edit_form": form}
         response = render(request, "conversations/_edit_status.html", context)
         reswap(retarget(response, f"#edit-status-{message.pk}"), "outerHTML")
-    return _refused(response, status)
+    return refused(response, status)
 
 
 @private
@@ -85,10 +76,10 @@ def message_show(request: HtmxRequest, pk: int) -> HttpResponse:
         branches.show_branch(message)
         return True
 
-    shown, status = _submit(form, show)
+    shown, status = submit(form, show)
     if shown is None:
-        return _refusal(request, form, status, _chat_page, message.conversation)
-    return _acted(request, message.conversation, at=message)
+        return refusal(request, form, status, chat_page, message.conversation)
+    return acted(request, message.conversation, at=message)
 
 
 @private
@@ -109,9 +100,9 @@ def message_rate(request: HtmxRequest, pk: int) -> HttpResponse:
         actions.rate(answer, **form.cleaned_data)
         return True
 
-    rated, status = _submit(form, rate)
+    rated, status = submit(form, rate)
     if rated is None:
-        response = _refusal(request, form, status, _chat_page, answer.conversation)
+        response = refusal(request, form, status, chat_page, answer.conversation)
         # Beside the word; without htmx there is a page.
         return retarget(response, f"#word-error-{pk}") if "word" in form.data else response
     has_word = "word" in form.data
@@ -119,7 +110,7 @@ def message_rate(request: HtmxRequest, pk: int) -> HttpResponse:
         query = "" if has_word or not answer.rating else f"?rated={pk}"
         return redirect(f"{answer.conversation.get_absolute_url()}{query}#message-{pk}")
     said: dict[str, Any] = {"thanks": pk} if has_word else {"asks_word": pk}
-    return _acted(request, answer.conversation, **said)
+    return acted(request, answer.conversation, **said)
 
 
 @private
@@ -128,11 +119,11 @@ def message_fork(request: HtmxRequest, pk: int) -> HttpResponse:
     """A new chat from this message on, and its page."""
     message = message_of(request, pk)
     form = KeyForm(request.POST)
-    newest, status = _submit(form, lambda: branches.fork(message, **form.cleaned_data))
+    newest, status = submit(form, lambda: branches.fork(message, **form.cleaned_data))
     if newest is None:
-        return _refusal(request, form, status, _chat_page, message.conversation)
+        return refusal(request, form, status, chat_page, message.conversation)
     if not request.htmx:
         return redirect(newest.conversation)
-    response = _chat_page(request, newest.conversation, MessageForm())
+    response = chat_page(request, newest.conversation, MessageForm())
     push_url(response, newest.conversation.get_absolute_url())
     return reswap(retarget(response, "#main"), "outerHTML")

@@ -14,8 +14,9 @@ from django_htmx.http import push_url, reswap, retarget, trigger_client_event
 from . import keeping, searching
 from .forms import MessageForm, SearchForm, SwitchForm, TitleForm
 from .models import Conversation
+from .pages import chat_page, render_page, start_page
+from .requests import HtmxRequest, conversation_of, private, submit
 from .sidebar import sidebar_context
-from .views import HtmxRequest, _chat_page, _conversation, _page, _start_page, _submit, private
 
 
 @private
@@ -48,7 +49,7 @@ def search(request: HtmxRequest) -> HttpResponse:
     if request.htmx:
         response = render(request, "conversations/_search_results.html", context)
     else:
-        response = _page(request, "search", context)
+        response = render_page(request, "search", context)
     response.status_code = 422 if form.is_bound and not is_found else 200
     return response
 
@@ -57,7 +58,7 @@ def search(request: HtmxRequest) -> HttpResponse:
 @require_GET
 def conversation_options(request: HtmxRequest, pk: UUID) -> HttpResponse:
     """What can be done with a chat: the menu of its row, or a page of its own."""
-    conversation = _conversation(request, pk)
+    conversation = conversation_of(request, pk)
     if request.htmx:
         return render(request, "conversations/_chat_menu.html", {"conversation": conversation})
     return _options_page(request, conversation, _title_form(conversation))
@@ -67,7 +68,7 @@ def conversation_options(request: HtmxRequest, pk: UUID) -> HttpResponse:
 @require_http_methods(["GET", "HEAD", "POST"])
 def conversation_rename(request: HtmxRequest, pk: UUID) -> HttpResponse:
     """The form in the chat's row, and what it sends."""
-    conversation = _conversation(request, pk)
+    conversation = conversation_of(request, pk)
     if request.method != "POST":
         return _rename_form(request, conversation, _title_form(conversation))
     form = TitleForm(request.POST)
@@ -76,16 +77,16 @@ def conversation_rename(request: HtmxRequest, pk: UUID) -> HttpResponse:
         keeping.rename(conversation, form.cleaned_data["title"])
         return True
 
-    renamed, status = _submit(form, rename)
+    renamed, status = submit(form, rename)
     if renamed is None:
-        return _rename_form(request, _conversation(request, pk), form, status)
+        return _rename_form(request, conversation_of(request, pk), form, status)
     return _done(request, conversation)
 
 
 @private
 @require_POST
 def conversation_pin(request: HtmxRequest, pk: UUID) -> HttpResponse:
-    conversation = _conversation(request, pk)
+    conversation = conversation_of(request, pk)
     keeping.pin(conversation, _is_on(request))
     return _done(request, conversation)
 
@@ -93,7 +94,7 @@ def conversation_pin(request: HtmxRequest, pk: UUID) -> HttpResponse:
 @private
 @require_POST
 def conversation_archive(request: HtmxRequest, pk: UUID) -> HttpResponse:
-    conversation = _conversation(request, pk)
+    conversation = conversation_of(request, pk)
     keeping.archive(conversation, _is_on(request))
     return _done(request, conversation)
 
@@ -102,7 +103,7 @@ def conversation_archive(request: HtmxRequest, pk: UUID) -> HttpResponse:
 @require_POST
 def conversation_delete(request: HtmxRequest, pk: UUID) -> HttpResponse:
     """Delete a chat; for a while the answer's Undo brings it back."""
-    conversation = _conversation(request, pk)
+    conversation = conversation_of(request, pk)
     keeping.delete_conversation(conversation)
     start = reverse("conversations:conversation-list")
     if not request.htmx:
@@ -110,7 +111,7 @@ def conversation_delete(request: HtmxRequest, pk: UUID) -> HttpResponse:
     if not _is_shown(request, conversation):
         context = {"deleted": conversation}
         return _list_changed(render(request, "conversations/_toast.html", context))
-    response = push_url(_start_page(request, MessageForm(), conversation), start)
+    response = push_url(start_page(request, MessageForm(), conversation), start)
     return _list_changed(reswap(retarget(response, "#main"), "outerHTML"))
 
 
@@ -123,12 +124,12 @@ def conversation_restore(request: HtmxRequest, pk: UUID) -> HttpResponse:
         keeping.restore_conversation(conversation)
     elif not Conversation.objects.owned_by(request.user).filter(pk=pk).exists():
         raise Http404
-    conversation = _conversation(request, pk)
+    conversation = conversation_of(request, pk)
     if not request.htmx:
         return redirect(conversation)
     if "reopen" not in request.POST:
         return _list_changed(render(request, "conversations/_toast.html"))
-    response = _chat_page(request, conversation, MessageForm())
+    response = chat_page(request, conversation, MessageForm())
     response = push_url(response, conversation.get_absolute_url())
     return _list_changed(reswap(retarget(response, "#main"), "outerHTML"))
 
@@ -137,7 +138,7 @@ def conversation_restore(request: HtmxRequest, pk: UUID) -> HttpResponse:
 @require_POST
 def conversation_read(request: HtmxRequest, pk: UUID) -> HttpResponse:
     """A page shows the newest answer to its end: the chat is unread no more."""
-    conversation = _conversation(request, pk)
+    conversation = conversation_of(request, pk)
     version = keeping.mark_read(conversation)
     response = HttpResponse(status=204)
     if version is not None:
@@ -166,7 +167,7 @@ def _rename_form(
 def _options_page(
     request: HtmxRequest, conversation: Conversation, form: TitleForm, status: int = 200
 ) -> HttpResponse:
-    response = _page(request, "options", {"conversation": conversation, "form": form})
+    response = render_page(request, "options", {"conversation": conversation, "form": form})
     response.status_code = status
     return response
 

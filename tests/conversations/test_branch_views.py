@@ -133,7 +133,7 @@ def test_a_message_sent_while_another_branch_runs_is_refused_with_its_text(
 def test_the_whole_list_comes_anew_when_the_paths_part_above_what_a_page_shows(
     client_of, owner, sent, second, monkeypatch
 ):
-    monkeypatch.setattr("conversations.views.PAGE_MESSAGES", 2)
+    monkeypatch.setattr("conversations.pages.PAGE_MESSAGES", 2)
     newest = actions.send_message(second.conversation, "More", key=uuid4())
     finish(newest.answer, "And more")
     form = shown_by(sent.conversation, newest.prompt.pk)
@@ -183,7 +183,7 @@ def test_without_a_script_the_address_names_the_message_to_edit(client_of, owner
 
 
 def test_a_message_of_long_ago_can_be_edited_without_a_script(client_of, owner, sent, monkeypatch):
-    monkeypatch.setattr("conversations.views.PAGE_MESSAGES", 2)
+    monkeypatch.setattr("conversations.pages.PAGE_MESSAGES", 2)
     finish(actions.send_message(sent.conversation, "Newer", key=uuid4()).answer, "Answer")
     html = client_of(owner).get(page_of(sent), {"edit": sent.prompt.pk}).text
     assert "Hello &lt;b&gt;</textarea>" in html
@@ -393,7 +393,7 @@ def test_another_page_learns_of_a_rating_alone(client_of, owner, sent):
 def test_a_page_that_does_not_reach_so_far_back_learns_nothing_of_a_rating(
     client_of, owner, sent, monkeypatch
 ):
-    monkeypatch.setattr("conversations.views.PAGE_MESSAGES", 2)
+    monkeypatch.setattr("conversations.pages.PAGE_MESSAGES", 2)
     newer = actions.send_message(sent.conversation, "More", key=uuid4())
     finish(newer.answer, "And more")
     client = client_of(owner)

@@ -293,7 +293,7 @@ def test_a_visitor_has_nothing_to_search(client):
 
 
 def test_the_page_of_a_find_begins_early_enough_to_show_it(client_of, owner, chat, monkeypatch):
-    monkeypatch.setattr("conversations.views.PAGE_MESSAGES", 2)
+    monkeypatch.setattr("conversations.pages.PAGE_MESSAGES", 2)
     parent, pks = chat.leaf, []
     for number in range(6):
         parent = Message.objects.create(

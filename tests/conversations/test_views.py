@@ -286,7 +286,7 @@ def test_a_page_costs_the_same_queries_however_long_the_chat(client_of, owner, s
 
 
 def test_a_long_chat_shows_its_newest_messages_first(client_of, owner, sent, monkeypatch):
-    monkeypatch.setattr("conversations.views.PAGE_MESSAGES", 2)
+    monkeypatch.setattr("conversations.pages.PAGE_MESSAGES", 2)
     finish(sent.answer, "One")
     actions.send_message(sent.conversation, "The newest", key=uuid4())
     url = sent.conversation.get_absolute_url()

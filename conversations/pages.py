@@ -1,0 +1,229 @@
+"""The chat's pages, and what a form of theirs gets back: what the views share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpResponse
+from django.shortcuts import redirect, render
+from django.utils.html import escape
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from django_htmx.http import reswap, retarget
+
+from . import providers
+from .forms import EditForm, MessageForm, ShownForm, SpokenForm
+from .models import Conversation, Message, Role
+from .paths import Tree, changes_since
+from .requests import HtmxRequest, conversation_of, refused
+from .sidebar import sidebar_context
+from .submissions import Sent
+
+# Messages of a page; earlier ones are one click away.
+PAGE_MESSAGES = 100
+DEMO_PROVIDERS = ("echo:", "local:")
+# (title, prompt) of the buttons under the first composer.
+EXAMPLES = (
+    (gettext_lazy("Explain why the sky is blue"), gettext_lazy("Explain why the sky is blue.")),
+    (
+        gettext_lazy("Write a Python function"),
+        gettext_lazy("Write a Python function that finds the longest word in a text."),
+    ),
+    (
+        gettext_lazy("Compare tea and coffee"),
+        gettext_lazy("Compare tea and coffee in a small table."),
+    ),
+)
+
+
+def refusal(
+    request: HtmxRequest,
+    form: SpokenForm,
+    status: int,
+    page: Callable[..., HttpResponse],
+    *args: Conversation,
+) -> HttpResponse:
+    """The message's form again with the reason beside it, its text and a fresh key.
+
+    Of another form the reason alone: the composer keeps its text and its key.
+    """
+    if not request.htmx:
+        response = page(request, *args, form)
+    elif isinstance(form, MessageForm):
+        conversation = args[0] if args else None
+        context = _composer_context(conversation, form)
+        response = render(request, "conversations/_composer.html", context)
+        reswap(retarget(response, "#composer"), "outerHTML")
+    else:
+        response = HttpResponse(escape(form.sentence))
+        reswap(retarget(response, "#composer-error"), "innerHTML")
+    return refused(response, status)
+
+
+def acted(
+    request: HtmxRequest,
+    conversation: Conversation,
+    form: MessageForm | None = None,
+    *,
+    at: Message | None = None,
+    gone: Message | None = None,
+    **said: Any,
+) -> HttpResponse:
+    """What the page lacks now; without htmx the page itself, scrolled to the message `at`.
+
+    The page shows `gone` no longer, even if its path had lost it before. `said` is what else the
+    templates of what changed are told.
+    """
+    if not request.htmx:
+        place = f"#message-{at.pk}" if at else ""
+        return redirect(conversation.get_absolute_url() + place)
+    newest = conversation_of(request, conversation.pk)
+    return changed(request, newest, ShownForm(request.POST), form, gone, **said)
+
+
+def changed(
+    request: HtmxRequest,
+    conversation: Conversation,
+    shown: ShownForm,
+    form: MessageForm | None = None,
+    gone: Message | None = None,
+    **said: Any,
+) -> HttpResponse:
+    """`form` brings the composer's next key. Nothing else may: a form whose answer was lost must
+    be sent again with its own key, or the message would be stored twice.
+    """
+    if not shown.is_valid():
+        return HttpResponse(_("`version` and `leaf` must be whole numbers."), status=400)
+    changes = changes_since(
+        conversation,
+        version=shown.cleaned_data["version"],
+        leaf_id=shown.cleaned_data["leaf"],
+        first=shown.cleaned_data["first"] or 0,
+    )
+    context: dict[str, Any] = {"conversation": conversation, "changes": changes, "form": form}
+    context |= said
+    if gone and gone.pk not in changes.removed:
+        changes.removed.append(gone.pk)
+    drawn = [*changes.changed, *changes.added]
+    if changes.is_anew or len(changes.added) > PAGE_MESSAGES:
+        context |= {"is_anew": True, **_path_context(request, conversation)}
+        drawn = context["messages_shown"]
+    else:
+        context["first_shown"] = changes.first
+    newest = (message for message in drawn if message.pk == conversation.leaf_id)
+    leaf = next(newest, conversation.leaf)
+    return render(request, "conversations/_changes.html", context | _state_context(leaf))
+
+
+def start_page(
+    request: HtmxRequest, form: SpokenForm, deleted: Conversation | None = None
+) -> HttpResponse:
+    context = _composer_context(None, form) | {"examples": EXAMPLES, "deleted": deleted}
+    return render_page(request, "start", context)
+
+
+def chat_page(
+    request: HtmxRequest,
+    conversation: Conversation,
+    form: SpokenForm,
+    started: Sent | None = None,
+    edit_form: EditForm | None = None,
+) -> HttpResponse:
+    """The page of a chat; a chat that was `started` just now brings its list entry along.
+
+    `edit_form` stands in the place of its message.
+    """
+    if started:
+        request.user.refresh_from_db(fields=["version"])
+        context = sidebar_context(request) | {
+            "current_path": conversation.get_absolute_url(),
+            "messages_shown": [started.prompt, started.answer],
+            "first_shown": started.prompt.pk,
+        }
+    else:
+        context = _path_context(request, conversation, edit_form)
+    shown = context["messages_shown"]
+    context |= _composer_context(conversation, form)
+    context |= _state_context(shown[-1] if shown else None)
+    return render_page(request, "chat", context)
+
+
+def _path_context(
+    request: HtmxRequest, conversation: Conversation, edit_form: EditForm | None = None
+) -> dict[str, Any]:
+    """The messages to show, the newest of the path unless all were asked for; two queries.
+
+    A page without a script names the message to edit, or the rating to explain, in its address.
+    """
+    tree = Tree.of(conversation.pk)
+    path = tree.path_to(conversation.leaf_id)
+    at = _message_in(request)
+    if at in tree.parents and at not in path:
+        path = tree.path_to(tree.newest_leaf(at))
+        # Not stored: the page says of itself what it shows, and goes on from there.
+        conversation.leaf_id = path[-1]
+    first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
+    edited = [pk for pk in path if str(pk) == request.GET.get("edit")]
+    for pk in (at, *edited):
+        if pk in path:
+            first = min(first, path.index(pk))
+    shown = tree.messages(path[first:])
+    for message in shown:
+        if message.pk in edited and message.role == Role.USER:
+            edit_form = EditForm(message)
+    rated = [pk for pk in path if str(pk) == request.GET.get("rated")]
+    return {
+        "messages_shown": shown,
+        "first_shown": shown[0].pk if shown else 0,
+        "earlier_count": first,
+        "edit_form": edit_form,
+        "asks_word": rated[0] if rated else None,
+    }
+
+
+def _message_in(request: HtmxRequest) -> int:
+    """The message `?at=<id>` that the page is to show, 0 for none."""
+    at = request.GET.get("at", "")
+    return int(at) if at.isascii() and at.isdigit() and len(at) < 19 else 0
+
+
+def render_page(request: HtmxRequest, name: str, context: dict[str, Any]) -> HttpResponse:
+    """The whole page, or its main part alone when htmx puts it into a page that stands."""
+    if request.htmx and not request.htmx.history_restore_request:
+        return render(request, f"conversations/_{name}.html", context)
+    if request.user.is_authenticated:
+        context |= sidebar_context(request)
+    return render(request, f"conversations/{name}.html", context)
+
+
+def _composer_context(conversation: Conversation | None, form: SpokenForm) -> dict[str, Any]:
+    return {
+        "form": form,
+        "conversation": conversation,
+        "message_limit": settings.MESSAGE_MAX_CHARS,
+        **model_context(conversation),
+    }
+
+
+def model_context(conversation: Conversation | None) -> dict[str, Any]:
+    """The models to choose from; `model` is None when the conversation's own is gone."""
+    default = providers.choice(providers.default_model_id())
+    wanted = conversation.model if conversation else ""
+    model = providers.choice(wanted) if wanted else default
+    return {
+        "models": providers.models(),
+        "default_model": default,
+        "model": model,
+        "is_demo": model is not None and model.id.startswith(DEMO_PROVIDERS),
+    }
+
+
+def _state_context(leaf: Message | None) -> dict[str, Any]:
+    """Whether the newest message runs, by the row that the page draws: it follows what it shows.
+
+    By a row read a moment earlier a page could offer to stop an answer that it shows as ended.
+    """
+    running = leaf is not None and leaf.stream is not None and leaf.stream.is_open
+    return {"running": leaf if running else None}
