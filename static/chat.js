@@ -3,6 +3,8 @@
 
 const $ = (selector, root = document) => root.querySelector(selector);
 const composerText = () => $("#composer-text");
+// What the script says comes from the page, in its language.
+const words = () => $("#words").dataset;
 // Where messages are written.
 const TEXTS = "#composer-text, .edit-form textarea";
 
@@ -77,13 +79,15 @@ function onEnter(event) {
   const form = event.target.form;
   event.preventDefault();
   if (!event.target.value.trim() || form.classList.contains("htmx-request")) return;
-  if ($(".stop-form")) say("An answer is still running. Stop it, or wait until it has ended.", form);
+  if ($(".stop-form")) say(words().running, form);
   else form.requestSubmit($(".send-button, .edit-send", form));
 }
 
 function onEscape(event) {
   const form = event.target.closest(".edit-form");
-  if (event.target.closest(".rename-form")) leaveRename(event.target.form);
+  const word = event.target.closest(".word-form");
+  if (word) leaveWord(word);
+  else if (event.target.closest(".rename-form")) leaveRename(event.target.form);
   else if (event.target.id === "search") leaveSearch(event.target);
   else if ($(":popover-open")) return; // It closes by itself.
   else if ($("#app[data-drawer]")) closeDrawer();
@@ -151,13 +155,10 @@ function accepted(form, text) {
   isStuck = true;
 }
 
-const SENTENCES = {
-  0: "The server cannot be reached. Your text is kept; send it again in a moment.",
-  400: "The server could not read this; it may be too long. Your text is kept.",
-  403: "This page is out of date. Reload it; your text is kept.",
-  404: "This chat is no longer there.",
-  503: "The server is busy. Your text is kept; send it again in a moment.",
-};
+// By the status of an answer; 0: there was none.
+function sentenceFor(status) {
+  return words()[`on-${status}`] ?? words().failed;
+}
 
 function onFailure(event) {
   const { xhr, elt } = event.detail;
@@ -166,18 +167,18 @@ function onFailure(event) {
   if ([422, 409, 503].includes(xhr.status) && xhr.responseText) return;
   if (event.target.matches(".search-form")) {
     $("#sidebar-list").innerHTML = '<p class="search-said" role="alert"></p>';
-    $(".search-said").textContent = SENTENCES[xhr.status] ?? SENTENCES[503];
+    $(".search-said").textContent = xhr.status ? words().unsearched : sentenceFor(0);
     return;
   }
   const form = elt?.closest?.(".edit-form, .rename-form");
   const isEditing = elt?.matches?.(".edit-open, .edit-cancel");
   if (event.detail.requestConfig?.verb === "get" && !isEditing) {
     // A chat that is gone, or a server that is: the whole page says so.
-    if (xhr.status === 404 && event.detail.target?.id === "state") say(SENTENCES[404]);
+    if (xhr.status === 404 && event.detail.target?.id === "state") showGone();
     if (event.detail.target?.id === "main") location.assign(event.detail.pathInfo.requestPath);
     return;
   }
-  say(SENTENCES[xhr.status] ?? "Something went wrong on the server. Your text is kept.", form);
+  say(sentenceFor(xhr.status), form);
 }
 
 document.addEventListener("htmx:sendError", onFailure);
@@ -224,11 +225,39 @@ document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const form = detail.requestConfig.elt;
   if (detail.xhr.status !== 200) return;
   // The word of a rating is taken away; the focus goes to what it was about.
-  if (form.matches(".word-form")) $("[aria-pressed=true]", form.parentElement).focus();
+  if (form.matches(".word-form")) toThumb(form);
   if (!form.matches(".edit-form")) return;
   forgetDraft(form);
   isStuck = true;
   if (matchMedia("(hover: hover)").matches) composerText()?.focus({ preventScroll: true });
+});
+
+function toThumb(form) {
+  $("[aria-pressed=true]", form.parentElement).focus();
+}
+
+// The rating stays, without a word.
+function leaveWord(form) {
+  toThumb(form);
+  form.remove();
+}
+
+// --- A chat that was deleted elsewhere; an undo brings it back
+
+function showGone() {
+  $("#state").dataset.gone = "";
+  say(sentenceFor(404));
+}
+
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  if (detail.xhr.status === 200 && detail.target.matches("#state[data-gone]")) say("");
+});
+
+// Both change the list, whichever way it comes.
+document.addEventListener("htmx:afterSettle", ({ target }) => {
+  if (target.matches?.("#sidebar-list[data-topic]") && $("#state[data-gone]")) {
+    window.htmx.trigger("#state", "streaming:changed");
+  }
 });
 
 // --- Scroll: follow the text while the reader is at its end, never otherwise
@@ -357,7 +386,7 @@ function addCopyButtons() {
     button.type = "button";
     button.className = "code-copy";
     button.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#icon-copy"/></svg>';
-    button.append("Copy");
+    button.append(words().copyCode);
     head.append(button);
   }
 }

@@ -337,6 +337,62 @@ def test_a_chat_is_forked_rated_and_copied(
     shot(page, "forked")
 
 
+def test_esc_in_the_word_of_a_rating_stops_no_answer(page: Page) -> None:
+    page.goto("/")
+    page.select_option("select[name=model]", "openai:quick")
+    ask(page)
+    wait_until_ended(page)
+    page.select_option("select[name=model]", "openai:slow")
+    page.wait_for_selector("option[value='openai:slow'][selected]", state="attached")
+    ask(page, "And more, please")
+    wait_for_text(page, 20)
+    page.locator("[aria-label='Bad answer']").first.click()
+    word = ".word-form input[name=word]"
+    page.fill(word, "Too")
+    page.press(word, "Escape")
+    page.wait_for_selector(word, state="detached")
+    assert page.evaluate("document.activeElement.ariaLabel") == "Bad answer"
+    assert page.locator("[aria-label='Bad answer'][aria-pressed=true]").count() == 1
+    assert page.locator(".stop-form").count() == 1
+    assert page.locator(RUNNING).count() == 1
+    # Elsewhere it stops.
+    page.keyboard.press("Escape")
+    page.wait_for_selector("text=Stopped.")
+
+
+LONG = """
+from conversations.models import Conversation, Message
+chat = Conversation.objects.get()
+parent = chat.leaf
+for number in range(110):
+    role = "assistant" if number % 2 else "user"
+    parent = Message.objects.create(conversation=chat, parent=parent, content="More", role=role)
+chat.leaf = parent
+chat.save()
+"""
+
+
+@quick
+def test_a_rating_of_long_ago_reaches_the_pages_that_show_it(
+    server: Server, context: BrowserContext, page: Page
+) -> None:
+    """A page that has no place for it would complain on its console: see `context`."""
+    ask(page)
+    wait_until_ended(page)
+    server.manage("shell", "--command", LONG)
+    page.goto(f"{page.url}?all")
+    tabs = [context.new_page() for _ in range(2)]
+    tabs[0].goto(page.url)
+    tabs[1].goto(page.url.partition("?")[0])
+    assert [tab.locator(".message").count() for tab in tabs] == [112, 100]
+    version = page.get_attribute("#state", "data-version")
+    page.locator("[aria-label='Good answer']").first.click()
+    for tab in (page, *tabs):
+        tab.wait_for_selector(f"#state:not([data-version='{version}'])", state="attached")
+    tabs[0].wait_for_selector("[aria-label='Good answer'][aria-pressed=true]")
+    assert tabs[1].locator("[aria-label='Good answer'][aria-pressed=true]").count() == 0
+
+
 # --- Without JavaScript
 
 

@@ -137,6 +137,7 @@ def test_a_chat_deleted_while_it_runs_comes_back_stopped(
     page.wait_for_function("() => location.pathname === '/'")
     for tab in (page, other):
         tab.wait_for_selector(row("Delete me"), state="detached")
+    other.wait_for_selector("#composer-error:has-text('This chat is no longer there.')")
     shot(page, "sidebar-deleted")
     page.click("#toast >> text=Undo")
     page.wait_for_selector("text=Stopped.")
@@ -145,6 +146,9 @@ def test_a_chat_deleted_while_it_runs_comes_back_stopped(
     page.wait_for_selector(row("Delete me"))
     assert page.locator(".message-assistant .stream-body").inner_text().startswith(seen[:60])
     other.wait_for_selector(row("Delete me"))
+    # The page that had lost it has it again, whatever it said.
+    other.wait_for_selector("text=Stopped.")
+    assert other.locator("#composer-error").inner_text() == ""
     # Nothing is lost of it: the answer goes on.
     before = len(wait_for_text(page))
     page.click("text=Continue")
