@@ -160,9 +160,10 @@ def _path_context(
     tree = Tree.of(conversation.pk)
     path = tree.path_to(conversation.leaf_id)
     at = _message_in(request)
-    if at in tree.parents and at not in path:
+    is_elsewhere = at in tree.parents and at not in path
+    if is_elsewhere:
+        # Not stored, by a GET: the page says of itself what it shows, and sends a form.
         path = tree.path_to(tree.newest_leaf(at))
-        # Not stored: the page says of itself what it shows, and goes on from there.
         conversation.leaf_id = path[-1]
     first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
     edited = [pk for pk in path if str(pk) == request.GET.get("edit")]
@@ -178,6 +179,7 @@ def _path_context(
         "messages_shown": shown,
         "first_shown": shown[0].pk if shown else 0,
         "earlier_count": first,
+        "switches_to": at if is_elsewhere else None,
         "edit_form": edit_form,
         "asks_word": rated[0] if rated else None,
     }

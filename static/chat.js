@@ -164,6 +164,7 @@ function onFailure(event) {
   const { xhr, elt } = event.detail;
   // The chat stays unread: no harm, and nothing that a person asked for.
   if (event.target.id === "read") return;
+  if (event.target.matches(".switch-form")) event.target.dataset.failed = "";
   if ([422, 409, 503].includes(xhr.status) && xhr.responseText) return;
   if (event.target.matches(".search-form")) {
     $("#sidebar-list").innerHTML = '<p class="search-said" role="alert"></p>';
@@ -242,6 +243,11 @@ function leaveWord(form) {
   form.remove();
 }
 
+// All pages show the version now that this one has found.
+document.addEventListener("htmx:afterRequest", ({ detail }) => {
+  if (detail.successful && detail.elt.matches(".switch-form")) detail.elt.remove();
+});
+
 // --- A chat that was deleted elsewhere; an undo brings it back
 
 function showGone() {
@@ -264,6 +270,7 @@ document.addEventListener("htmx:afterSettle", ({ target }) => {
 
 let isStuck = true;
 let scroller = null;
+let jumpedTo = null; // where a find was put
 
 function toEnd() {
   scroller.scrollTop = scroller.scrollHeight;
@@ -280,6 +287,8 @@ const growth = new ResizeObserver(() => {
 });
 
 function onScroll() {
+  // At the end of a short chat too it is no wish to follow what comes.
+  if (scroller.scrollTop === jumpedTo) return;
   isStuck = isAtEnd();
   if (isStuck) $(".to-bottom").hidden = true;
 }
@@ -322,9 +331,11 @@ function watchScroller() {
   // What a search found stands in the address; else the newest is what is read first.
   const found = /^#message-\d+$/.test(location.hash) && $(location.hash);
   isStuck = !found;
+  jumpedTo = null;
   if (found) {
     found.dataset.found = "";
     found.scrollIntoView({ block: "start" });
+    jumpedTo = scroller.scrollTop;
   } else toEnd();
   scroller.addEventListener("scroll", onScroll, { passive: true });
   growth.observe(scroller);

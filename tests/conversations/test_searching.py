@@ -7,6 +7,7 @@ from uuid import uuid4
 import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
+from django.urls import reverse
 
 from conversations import actions, keeping, search_index, searching
 from conversations.models import Conversation, Message, Role
@@ -311,10 +312,11 @@ def test_the_page_of_a_find_begins_early_enough_to_show_it(client_of, owner, cha
         assert client.get(url, {"at": at}).status_code == 200
 
 
-def test_the_page_of_a_find_shows_the_variant_that_has_it(client_of, owner, chat):
-    """It says so of itself, so that a change brings it where all pages are."""
+def test_the_page_of_a_find_shows_the_version_that_has_it_and_switches_by_a_form(
+    client_of, owner, chat
+):
     first = Message.objects.select_related("stream").get(pk=chat.leaf_id)
-    write(first.stream, "The first variant")
+    write(first.stream, "The first version")
     streams.stop(first.stream)
     second = actions.retry(first, key=uuid4())
     client = client_of(owner)
@@ -324,8 +326,17 @@ def test_the_page_of_a_find_shows_the_variant_that_has_it(client_of, owner, chat
     assert f'id="message-{first.pk}"' in page
     assert f'id="message-{second.pk}"' not in page
     assert f'name="leaf" value="{first.pk}"' in page
+    # A GET changes nothing.
     chat.refresh_from_db()
     assert chat.leaf_id == second.pk
-    changes = client.get(f"{url}changes/", {"version": chat.version, "leaf": first.pk}).text
-    assert f"delete:#message-{first.pk}" in changes
-    assert f'id="message-{second.pk}"' in changes
+    assert "switch-form" in page
+    show = reverse("conversations:message-show", args=[first.pk])
+    assert f'hx-post="{show}" hx-trigger="load, submit"' in page
+    shown = {"version": chat.version, "leaf": first.pk}
+    answer = client.post(show, shown, headers=HTMX).text
+    # The page that sent it shows it already.
+    assert "<article" not in answer
+    assert "delete:#message" not in answer
+    chat.refresh_from_db()
+    assert chat.leaf_id == first.pk
+    assert "switch-form" not in client.get(url, {"at": first.pk}).text

@@ -335,6 +335,19 @@ def test_an_answer_that_ends_leaves_a_mark_until_a_page_says_that_it_shows_it(
     assert (response.status_code, "HX-Trigger" in response) == (204, False)
 
 
+def test_a_page_reads_what_ended_in_another_branch_when_it_switches_to_it(client_of, owner, chat):
+    end(chat)
+    first = Message.objects.get(pk=chat.leaf_id)
+    keeping.mark_read(chat)
+    second = actions.retry(first, key=uuid4())
+    branches.show_branch(first)
+    end(chat)
+    chat.refresh_from_db()
+    shown = {"version": chat.version, "leaf": first.pk}
+    show = reverse("conversations:message-show", args=[second.pk])
+    assert "data-unread" in client_of(owner).post(show, shown, headers=HTMX).text
+
+
 def test_an_answer_that_goes_on_is_unread_again(client_of, owner, chat):
     end(chat)
     keeping.mark_read(chat)

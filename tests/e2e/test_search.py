@@ -15,7 +15,7 @@ from .test_sidebar import row, start_chat
 from .test_story import ENDED, RUNNING, ask, wait_for_text
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import BrowserContext, Page
 
 pytestmark = pytest.mark.e2e
 
@@ -81,6 +81,33 @@ def test_a_word_is_found_by_the_keyboard_and_jumped_to(
     assert page.evaluate("document.activeElement.id") == "composer-text"
 
 
+def test_a_find_in_another_version_brings_all_tabs_there(
+    server: Server, context: BrowserContext, page: Page
+) -> None:
+    start_chat(page, "An apple a day")
+    other = context.new_page()
+    other.goto(page.url)
+    answer = page.locator(".message").last.get_attribute("id")
+    page.press("#composer-text", "ArrowUp")
+    page.fill(".edit-form textarea", "A pear a day")
+    page.press(".edit-form textarea", "Enter")
+    page.wait_for_selector(f"#{answer}", state="detached")
+    page.wait_for_selector(ENDED)
+    page.fill("#search", "apple a")
+    page.click(f"{RESULT} >> nth=-1")
+    page.wait_for_selector(f"{FOUND}:has-text('apple')")
+    for tab in (page, other):
+        tab.wait_for_selector(f"#{answer}")
+        assert tab.locator(".bubble").all_inner_texts() == ["An apple a day"]
+    page.wait_for_selector(".switch-form", state="detached")
+    # What is written now goes on from what was found.
+    ask(page, "And on")
+    page.wait_for_function("() => document.querySelectorAll('.message').length === 4")
+    for tab in (page, other):
+        tab.wait_for_selector(".bubble:text-is('And on')")
+        assert tab.locator(".bubble").all_inner_texts() == ["An apple a day", "And on"]
+
+
 def test_text_of_a_running_answer_is_found(server: Server, page: Page) -> None:
     page.goto("/")
     ask(page, "Run", "slow")
@@ -141,6 +168,18 @@ def test_without_javascript_search_is_a_page(
     shot(page, "search-plain")
     page.click("main .result-link >> nth=-1")
     page.wait_for_selector(".message-user:target:has-text('서울에서 부산까지')")
+    page.click(".edit-open")
+    page.fill(".edit-form textarea", "Nothing of the kind")
+    page.click(".edit-send")
+    page.fill("#search", "부산")
+    page.press("#search", "Enter")
+    page.click("main .result-link >> nth=-1")
+    page.wait_for_selector(".bubble:text-is('서울에서 부산까지')")
+    shot(page, "search-plain-other")
+    page.click("text=Switch to this version")
+    page.wait_for_selector(".switch-form", state="detached")
+    page.reload()
+    assert page.locator(".bubble").inner_text() == "서울에서 부산까지"
     context.close()
 
 
