@@ -1,0 +1,173 @@
+// What a person writes: the composer and the forms to edit. No text is ever lost.
+
+import { $, composerText, hasKeyboard, say, words } from "./page.js";
+import { follow } from "./reading.js";
+
+// Where messages are written.
+export const TEXTS = "#composer-text, .edit-form textarea";
+
+// --- Drafts
+
+function draftKey(textarea) {
+  return `draft:${$("#app").dataset.user}:${textarea.form.dataset.draft}`;
+}
+
+function saveDraft(textarea) {
+  try {
+    if (textarea.value) localStorage.setItem(draftKey(textarea), textarea.value);
+    else localStorage.removeItem(draftKey(textarea));
+  } catch {
+    // Storage is full or forbidden: the text stays in the field.
+  }
+}
+
+// A refused text comes back from the server; what was typed after it is in the draft alone. A form
+// to edit comes with the message as it is stored: its draft is newer.
+function restoreDraft(textarea) {
+  try {
+    const draft = localStorage.getItem(draftKey(textarea));
+    const isNewer = draft && textarea.form.matches(".edit-form");
+    if (isNewer || draft?.startsWith(textarea.value)) textarea.value = draft;
+  } catch {
+    // As above.
+  }
+}
+
+// Nobody sees another person's drafts; what was typed before signing in comes along.
+export function inheritDrafts() {
+  const mine = `draft:${$("#app").dataset.user}:`;
+  const typed = localStorage.getItem("draft::new");
+  if (typed && !localStorage.getItem(`${mine}new`)) localStorage.setItem(`${mine}new`, typed);
+  Object.keys(localStorage)
+    .filter((key) => key.startsWith("draft:") && !key.startsWith(mine))
+    .forEach((key) => localStorage.removeItem(key));
+}
+
+function forgetDraft(form) {
+  try {
+    localStorage.removeItem(draftKey($("textarea", form)));
+  } catch {
+    // Storage is forbidden: there was none.
+  }
+}
+
+function fit(textarea) {
+  if (!CSS.supports("field-sizing", "content")) {
+    textarea.style.height = "auto";
+    textarea.style.height = `${textarea.scrollHeight}px`;
+  }
+  const count = $(".composer-count", textarea.form);
+  const limit = Number(textarea.dataset.limit);
+  const length = [...textarea.value.trim()].length;
+  const isNear = length > limit * 0.9;
+  count.textContent = isNear ? `${length.toLocaleString()} / ${limit.toLocaleString()}` : "";
+  count.toggleAttribute("data-over", length > limit);
+}
+
+function setText(textarea, text) {
+  textarea.value = text;
+  saveDraft(textarea);
+  fit(textarea);
+}
+
+// --- The composer: Enter sends, Shift+Enter breaks the line
+
+export function onEnter(event) {
+  const form = event.target.form;
+  event.preventDefault();
+  if (!event.target.value.trim() || form.classList.contains("htmx-request")) return;
+  if ($(".stop-form")) say(words().running, form);
+  else form.requestSubmit($(".send-button, .edit-send", form));
+}
+
+document.addEventListener("input", (event) => {
+  if (!event.target.matches(TEXTS)) return;
+  saveDraft(event.target);
+  fit(event.target);
+  say("", event.target.form);
+});
+
+document.addEventListener("htmx:beforeRequest", (event) => {
+  const form = event.target;
+  if (form.id !== "composer") return;
+  const isExample = event.detail.requestConfig.triggeringEvent?.submitter?.matches(".example");
+  const text = isExample ? "" : composerText().value;
+  say("");
+  $("#announcer").textContent = "";
+  // On the form itself: the reader may be in another chat when its answer comes.
+  const answered = ({ detail }) => detail.xhr.status === 200 && accepted(form, text);
+  form.addEventListener("htmx:afterRequest", answered, { once: true });
+});
+
+// What was typed in the meantime stays.
+function accepted(form, text) {
+  const textarea = $("textarea", form);
+  if (textarea.value.startsWith(text)) setText(textarea, textarea.value.slice(text.length));
+  follow();
+}
+
+// --- Edit: a form in the place of a message; what is typed there is as safe as in the composer
+
+export function editLast() {
+  const last = [...document.querySelectorAll(".edit-open, .edit-form textarea")].at(-1);
+  if (last?.matches("textarea")) last.focus();
+  else last?.click();
+}
+
+document.addEventListener("htmx:beforeRequest", ({ target }) => {
+  if (!target.matches(".edit-cancel")) return;
+  const form = target.closest("form");
+  forgetDraft(form);
+  // Where the focus goes from there is the button that opened the form.
+  $("textarea", form).focus({ preventScroll: true });
+});
+
+// The form's own answer takes it away. Whatever else would leaves it where something was typed.
+document.addEventListener("htmx:oobBeforeSwap", (event) => {
+  const { target } = event.detail;
+  // Looked at first: a frame's target holds all of an answer.
+  const form = target.matches(".message") && $(".edit-form", target);
+  if (!form) return;
+  const textarea = $("textarea", form);
+  if (textarea.value === textarea.defaultValue || form.classList.contains("htmx-request")) return;
+  event.detail.shouldSwap = false;
+  say(form.dataset.replaced, form);
+});
+
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  const form = detail.requestConfig.elt;
+  if (detail.xhr.status !== 200) return;
+  if (!form.matches(".edit-form")) return;
+  forgetDraft(form);
+  follow();
+  if (hasKeyboard()) composerText()?.focus({ preventScroll: true });
+});
+
+// Parts that htmx has put in: a field that was not here before gets what was typed into it.
+let knownTextarea = null;
+
+export function beginWriting() {
+  const textarea = composerText();
+  if (textarea && textarea !== knownTextarea) {
+    restoreDraft(textarea);
+    fit(textarea);
+    // Another part was put in: the reader goes on writing. A phone's keyboard stays down.
+    if (knownTextarea && hasKeyboard()) focusAtEnd(textarea);
+    knownTextarea = textarea;
+  }
+  document.querySelectorAll(".edit-form:not([data-begun])").forEach(beginEdit);
+}
+
+function focusAtEnd(textarea) {
+  textarea.focus({ preventScroll: true });
+  textarea.setSelectionRange(textarea.value.length, textarea.value.length);
+}
+
+function beginEdit(form) {
+  const textarea = $("textarea", form);
+  form.dataset.begun = "";
+  restoreDraft(textarea);
+  fit(textarea);
+  focusAtEnd(textarea);
+  form.scrollIntoView({ block: "nearest" });
+}
