@@ -89,7 +89,7 @@ document.addEventListener("streaming:ended", (event) => {
   say("");
   // What the newest version of the page would show: see `store` in conversations/replies.py.
   // A form that was sent stays until its answer: htmx looks for the parts to swap from there.
-  $(".stop-form")?.remove();
+  $(".stop-form:not(.htmx-request)")?.remove();
   if (event.detail.status === "done") $("#announcer").textContent = $("#announcer").dataset.done;
 });
 

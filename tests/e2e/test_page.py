@@ -12,7 +12,7 @@ import pytest
 from tests.services import Server
 
 from .conftest import count
-from .test_story import ENDED, RUNNING, ask, wait_for_text
+from .test_story import ENDED, RUNNING, ask, ask_echo, wait_for_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -215,6 +215,22 @@ def test_a_phone_has_the_chats_in_a_drawer_and_nothing_sticks_out(
     page.tap(".drawer-close")
     page.wait_for_selector(".chat-link", state="hidden")
     context.close()
+
+
+def test_an_end_that_is_shown_before_stop_is_answered_loses_nothing_of_that_answer(
+    page: Page, context: BrowserContext
+) -> None:
+    ask_echo(page)
+    wait_for_text(page)
+    held = []
+    page.route("**/stop/", lambda route: held.append((route, route.fetch())))
+    page.click(".stop-form button")
+    page.wait_for_selector("text=Stopped.")
+    ((route, response),) = held
+    # The answer brings the title, and would complain on the console without a place for it.
+    assert 'id="title-' in response.text()
+    route.fulfill(response=response)
+    page.wait_for_selector(".stop-form", state="detached")
 
 
 def test_a_page_whose_chat_is_deleted_elsewhere_says_so(
