@@ -119,10 +119,11 @@ class Terminal:
 
         A Ctrl-C between the prompt and the read behind it is seen with the next key only.
         """
-        for _ in range(SECONDS):
+        for _ in range(4):
             self.type(key)
             with suppress(subprocess.TimeoutExpired):
-                return self.process.wait(1)
+                # Long enough to end: a second key would kill what is ending.
+                return self.process.wait(SECONDS / 4)
         raise TimeoutError("The command does not end.")
 
     def close(self) -> None:
