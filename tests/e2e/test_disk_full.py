@@ -8,9 +8,10 @@ import pwd
 import sqlite3
 import subprocess
 import tempfile
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import ExitStack, asynccontextmanager, closing, suppress
+from contextlib import ExitStack, asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -134,6 +135,29 @@ def small_disk(postgres: Postgres) -> Iterator[tuple[str, Path]]:
         folder.rmdir()
 
 
+@contextmanager
+def kept_full(folder: Path) -> Iterator[None]:
+    """No room on the file system, also when PostgreSQL gives some of its own back."""
+    over = threading.Event()
+
+    def fill() -> None:
+        with (folder / "filler").open("wb", buffering=0) as filler:
+            while not over.is_set():
+                with suppress(OSError):
+                    while filler.write(bytes(4096)):
+                        pass
+                over.wait(0.02)
+
+    thread = threading.Thread(target=fill)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()
+        (folder / "filler").unlink()
+
+
 @pytest.mark.services
 async def test_a_full_disk_under_postgresql_ends_the_answer_and_heals(
     small_disk: tuple[str, Path], tmp_path: Path
@@ -159,17 +183,14 @@ async def test_a_full_disk_under_postgresql_ends_the_answer_and_heals(
                 stream = await person.ask(server.url, "Tell me everything", MODEL)
                 reader = await person.follow(server.url, stream)
                 await reader.until(20_000)
-                with suppress(OSError), (folder / "filler").open("wb", buffering=0) as filler:
-                    while filler.write(bytes(4096)):
-                        pass
-                # Its pages have room for some more text.
-                await asyncio.to_thread(
-                    wait_until, lambda: "No space left" in server.output(), "It is noticed"
-                )
-                began = time.monotonic()
-                await provider.until(open=0, left=1)
-                assert time.monotonic() - began < STOP_SECONDS
-                (folder / "filler").unlink()
+                with kept_full(folder):
+                    # Its pages have room for some more text.
+                    await asyncio.to_thread(
+                        wait_until, lambda: "No space left" in server.output(), "It is noticed"
+                    )
+                    began = time.monotonic()
+                    await provider.until(open=0, left=1)
+                    assert time.monotonic() - began < STOP_SECONDS
                 await reader.until_end()
                 assert states() == [("error", "storage")]
                 provider.scripts["default"] = Script(tokens=5)
