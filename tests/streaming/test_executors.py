@@ -75,9 +75,9 @@ async def test_the_connection_goes_back_now_and_then(monkeypatch: pytest.MonkeyP
         calls = [asyncio.create_task(executors.run_chore(one)) for _ in range(100)]
         await asyncio.sleep(0)
     await asyncio.gather(*calls)
-    # With the call that kept the thread busy, 101: two rounds are full, one is not.
-    await executors.run_chore(int)
-    assert len(given_back) >= 3
+    # With the call that kept the thread busy, 101: two rounds are full. An answer comes before the
+    # connection of the third goes back.
+    assert len(given_back) >= 2
 
 
 async def test_a_broken_connection_is_not_handed_on() -> None:
