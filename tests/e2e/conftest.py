@@ -40,7 +40,7 @@ The end of it.
 """
 SCRIPTS = {
     # About 8 s: time for a reload, a second tab, a kill.
-    "slow": Script(text=ANSWER * 3, size=12, rate=12),
+    "slow": Script(text=ANSWER * 3, size=12, rate=9),
     "quick": Script(text=ANSWER, size=12, rate=100),
     "cut": Script(text=ANSWER, size=12, rate=50, cut_after=12),
     # Its maximum makes several answers of it.

@@ -30,6 +30,8 @@ async def kill_generator(run: Run) -> None:
     said = {call.name: call.tokens for call in run.site.provider_calls()}
     await run.do(generator.kill9)
     killed = time.monotonic()
+    # How much is on its way is a matter of time, which a short run's machine has less of.
+    most = 10 * UNSTORED_CHARS if run.short else UNSTORED_CHARS
     for watched in run.answers:
         stored = run.site.store.length(watched.stream) or 0
         run.expect(
@@ -37,7 +39,7 @@ async def kill_generator(run: Run) -> None:
             f"{watched.name}: {seen[watched.stream]} were seen, {stored} are stored",
         )
         unstored = len("".join(tokens(watched.name, said[watched.name]))) - stored
-        run.expect(unstored <= UNSTORED_CHARS, f"{watched.name}: {unstored} were not stored")
+        run.expect(unstored <= most, f"{watched.name}: {unstored} were not stored")
     if not run.site.workers:
         await run.do(generator.start)
         killed = time.monotonic()
