@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .services import NotRoot, Postgres
+from .process import NotRoot
+from .services import Postgres
 
 SIZE = "24m"
 

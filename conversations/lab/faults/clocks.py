@@ -9,8 +9,8 @@ from uuid import UUID
 
 from conversations.bench.page import composer_of
 
+from ..process import Missing, Process
 from ..run import Run
-from ..services import Missing, Process
 from ..watched import Watched
 from . import fault
 from .restarts import restart

@@ -19,8 +19,8 @@ from rich.table import Table
 from conversations.lab import faults
 from conversations.lab.faults import Fault
 from conversations.lab.loops import observers_runner
+from conversations.lab.process import Missing
 from conversations.lab.run import Run
-from conversations.lab.services import Missing
 from conversations.lab.site import SETUPS, Ground, scaled
 
 FIELDS = ("fault", "setup", "runs", "lost", "doubled", "reordered", "recovery_s", "passed")
