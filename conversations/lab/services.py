@@ -30,12 +30,22 @@ POSTGRES_BIN = Path("/usr/lib/postgresql/15/bin")
 MAX_CONNECTIONS = 200
 
 
+def check_postgres() -> None:
+    """Raises Missing."""
+    if not (POSTGRES_BIN / "initdb").exists():
+        raise Missing("PostgreSQL 15", "postgresql-15")
+
+
+def find_redis() -> str:
+    """The path of Redis' server. Raises Missing."""
+    return find_program("redis-server", "redis-server")
+
+
 class Postgres(Process):
     """PostgreSQL 15 with an empty cluster in `home`."""
 
     def __init__(self, home: Path, **options: object) -> None:
-        if not (POSTGRES_BIN / "initdb").exists():
-            raise Missing("PostgreSQL 15", "postgresql-15")
+        check_postgres()
         self.port = free_port()
         self.data = home / "data"
         # PostgreSQL refuses to run as root; its folder must then be another user's.
@@ -141,7 +151,7 @@ class Redis(Process):
     def __init__(self, home: Path) -> None:
         self.port = free_port()
         command = [
-            find_program("redis-server", "redis-server"),
+            find_redis(),
             *("--bind", "127.0.0.1", "--port", str(self.port)),
             *("--dir", str(home), "--save", "", "--appendonly", "no"),
         ]

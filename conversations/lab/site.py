@@ -112,6 +112,13 @@ class Site:
         return manage(self.env, *arguments)
 
 
+def check(setup: str) -> None:
+    """Raises Missing where a service of the set-up is not installed."""
+    if setup == "postgres":
+        services.check_postgres()
+        services.find_redis()
+
+
 class Ground:
     """What the experiments of one set-up share: empty migrated databases, services, a provider."""
 
