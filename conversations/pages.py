@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from django_htmx.http import reswap, retarget
 
 from . import providers
-from .forms import EditForm, MessageForm, ShownForm, SpokenForm
+from .forms import EditForm, MessageForm, QueuedForm, ShownForm, SpokenForm
 from .models import Conversation, Message, Role
 from .paths import Tree, changes_since
 from .requests import HtmxRequest, conversation_of, refused
@@ -130,10 +130,11 @@ def chat_page(
     form: SpokenForm,
     started: Sent | None = None,
     edit_form: EditForm | None = None,
+    queued_form: QueuedForm | None = None,
 ) -> HttpResponse:
     """The page of a chat; a chat that was `started` just now brings its list entry along.
 
-    `edit_form` stands in the place of its message.
+    `edit_form` stands in the place of its message, `queued_form` in that of a follow-up.
     """
     if started:
         request.user.refresh_from_db(fields=["version"])
@@ -147,6 +148,10 @@ def chat_page(
     shown = context["messages_shown"]
     context |= _composer_context(conversation, form)
     context |= _state_context(shown[-1] if shown else None)
+    for queued in context["queue"]:
+        if str(queued.pk) == request.GET.get("queued"):
+            queued_form = queued_form or QueuedForm(queued)
+    context["queued_form"] = queued_form
     return render_page(request, "chat", context)
 
 
@@ -225,7 +230,8 @@ def model_context(conversation: Conversation | None) -> dict[str, Any]:
 def _state_context(leaf: Message | None) -> dict[str, Any]:
     """Whether the newest message runs, by the row that the page draws: it follows what it shows.
 
-    By a row read a moment earlier a page could offer to stop an answer that it shows as ended.
+    By a row read a moment earlier a page could offer to stop an answer that it shows as ended. And
+    what waits for its end; one query.
     """
     running = leaf is not None and leaf.stream is not None and leaf.stream.is_open
-    return {"running": leaf if running else None}
+    return {"running": leaf if running else None, "queue": list(leaf.queued.all()) if leaf else []}

@@ -17,7 +17,7 @@ from .keeping import restorable
 from .models import Role
 from .pages import acted, changed, chat_page, model_context, refusal, start_page
 from .requests import HtmxRequest, conversation_of, message_of, private, submit
-from .submissions import Sent
+from .submissions import Queued, Sent
 
 # --- Pages
 
@@ -80,7 +80,7 @@ def message_create(request: HtmxRequest, pk: UUID) -> HttpResponse:
     conversation = conversation_of(request, pk)
     form = MessageForm(request.POST)
 
-    def send() -> Sent:
+    def send() -> Sent | Queued:
         content, key = form.cleaned_data["content"], form.cleaned_data["key"]
         return actions.send_message(conversation, content, key=key)
 

@@ -117,7 +117,12 @@ async def _stop(run: Run, watched: Watched) -> None:
     run.expect(answer.status == 200, f"{watched.name}: the stop was answered {answer.status}")
 
 
-@fault("F30", "conversation or account deleted in mid-answer")
+@fault(
+    "F30",
+    "conversation or account deleted in mid-answer",
+    # Rows wait as long as their owner may have them back.
+    variables={"UNDO_SECONDS": "1"},
+)
 async def delete(run: Run) -> None:
     """Generators stop and readers are told within 2 s; no row is left behind."""
     # Long enough for the command that deletes people to start.
