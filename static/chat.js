@@ -16,7 +16,7 @@ import {
   watchToast,
 } from "./chat/chats.js";
 import { $, hasKeyboard, say, sentenceFor, words } from "./chat/page.js";
-import { addCopyButtons, copyFrom, leaveWord, toEnd, watchScroller } from "./chat/reading.js";
+import { addCodeButtons, copyFrom, leaveWord, toEnd, watchScroller, wrapCode } from "./chat/reading.js";
 import { beginWriting, editLast, inheritDrafts, onEnter, TEXTS } from "./chat/writing.js";
 
 // --- Keys
@@ -60,6 +60,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.matches("[data-copy], .code-copy")) copyFrom(button);
+  else if (button?.matches(".code-wrap")) wrapCode();
   else if (button?.matches(".to-bottom")) toEnd();
 });
 
@@ -97,7 +98,7 @@ function settle() {
   beginWriting();
   watchScroller();
   markCurrent();
-  addCopyButtons();
+  addCodeButtons();
   markRead();
   watchToast();
   clearSearch();
@@ -108,8 +109,9 @@ function settle() {
 document.documentElement.classList.add("has-script");
 try {
   inheritDrafts();
+  if (localStorage.getItem("wrap-code")) wrapCode(true);
 } catch {
-  // Storage is forbidden: there are no drafts.
+  // Storage is forbidden: there are no drafts, and no choices.
 }
 document.addEventListener("htmx:afterSettle", settle);
 document.addEventListener("htmx:pushedIntoHistory", markCurrent);
