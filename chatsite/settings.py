@@ -94,6 +94,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "chatsite.accounts.middleware.guest_cookie",
+    "chatsite.accounts.middleware.chosen_language",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
@@ -173,6 +174,8 @@ GUEST_RETENTION_DAYS = envint("GUEST_RETENTION_DAYS", 90)
 
 LANGUAGE_CODE = envstr("LANGUAGE_CODE", "en")
 USE_I18N = True
+# What a person may choose, each in its own words.
+LANGUAGES = [("en", "English"), ("ko", "한국어")]
 TIME_ZONE = envstr("TIME_ZONE", "UTC")
 USE_TZ = True
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from streaming import actions as streams
 from streaming.models import Stream
 
-from . import providers
+from . import personas, preferences, providers
 from .exceptions import CannotContinue, Deleted, StillRunning, UnknownModel
 from .models import Conversation, Message, Role
 from .submissions import Sent, once, sent_with
@@ -25,23 +25,32 @@ TITLE_CHARS = 60
 MARKUP = re.compile(r"^(#{1,6}\s+|>\s*|[-*+]\s+|[`~]{3,}.*$)+")
 
 
-def start_conversation(user: Any, content: str, *, key: UUID, model: str = "") -> Sent:
+def start_conversation(
+    user: Any, content: str, *, key: UUID, model: str = "", persona: int | None = None
+) -> Sent:
     """Store a new conversation of `user` with its first message and an answer that starts.
 
-    `model` is an id of the registry; empty means the site's default. The same `key` again returns
-    the same rows. Raises KeyReused, UnknownModel.
+    `model` is an id of the registry; empty means the person's default. `persona` is the pk of a
+    saved prompt of theirs, which becomes the chat's. The same `key` again returns the same rows.
+    Raises KeyReused, UnknownModel, UnknownPersona.
     """
     _check_model(model)
+    system_prompt = personas.prompt_of(user, persona) if persona else ""
 
     def write() -> Sent:
         # Nobody else knows it yet: what `conversation_changed` does for an older one is not needed.
         conversation = Conversation.objects.create(
-            owner=user, title=title_from(content), model=model, version=1
+            owner=user,
+            title=title_from(content),
+            model=model,
+            system_prompt=system_prompt,
+            version=1,
         )
         list_changed(user.pk)
         return _ask(conversation, content, version=1, parent=None)
 
-    return once(user, key, ("start", content, model), write, again=sent_with)
+    body = ("start", content, model, *([str(persona)] if persona else []))
+    return once(user, key, body, write, again=sent_with)
 
 
 def send_message(conversation: Conversation, content: str, *, key: UUID) -> Sent:
@@ -148,6 +157,23 @@ def set_model(conversation: Conversation, model: str) -> None:
         conversation_changed(conversation.pk)
 
 
+def set_options(
+    conversation: Conversation, model: str, system_prompt: str, parameters: dict[str, Any]
+) -> None:
+    """What the conversation's next answers are asked with; empty is the person's default.
+
+    A model that is gone may stay. Raises UnknownModel.
+    """
+    if model != conversation.model:
+        _check_model(model)
+    with transaction.atomic():
+        conversation.model = model
+        conversation.system_prompt = system_prompt
+        conversation.parameters = parameters
+        conversation.save(update_fields=["model", "system_prompt", "parameters"])
+        conversation_changed(conversation.pk)
+
+
 def title_from(content: str) -> str:
     """The first line of a first message that says something as a title, cut at a word."""
     lines = (MARKUP.sub("", line.strip()) for line in content.splitlines())
@@ -174,7 +200,7 @@ def start_answer(conversation: Conversation, prompt: Message | None, version: in
 
     For actions, within their transaction.
     """
-    model = conversation.model or providers.default_model_id()
+    model = conversation.model or preferences.default_model_id(conversation.owner)
     answer = Message.objects.create(
         conversation=conversation,
         parent=prompt,
@@ -193,7 +219,9 @@ def _model_to_continue(conversation: Conversation, answer: Message) -> str:
     """The chosen model; without a choice the one that began, as long as it is offered."""
     if conversation.model:
         return conversation.model
-    return answer.model if providers.choice(answer.model) else providers.default_model_id()
+    if providers.choice(answer.model):
+        return answer.model
+    return preferences.default_model_id(conversation.owner)
 
 
 def _refuse_while_running(conversation: Conversation) -> None:
@@ -218,4 +246,4 @@ def _refuse_while_running(conversation: Conversation) -> None:
 
 def _check_model(model: str) -> None:
     if model and providers.choice(model) is None:
-        raise UnknownModel(_("The model %(model)s is not available.") % {"model": model})
+        raise UnknownModel.of(model)

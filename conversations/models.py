@@ -15,6 +15,7 @@ from streaming.models import EndReason, Status, Stream
 from streaming.reader import text_of
 
 TITLE_MAX_CHARS = 200
+NAME_MAX_CHARS = 80
 
 
 class Role(models.TextChoices):
@@ -228,3 +229,40 @@ class Submission(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.key}"
+
+
+class Defaults(models.Model):
+    """What a person's chats use where a chat itself says nothing; empty means the site's."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        primary_key=True,
+        on_delete=models.CASCADE,
+        related_name="defaults",
+    )
+    # As in Conversation.
+    model = models.CharField(max_length=200, blank=True)
+    system_prompt = models.TextField(blank=True)
+    parameters = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        verbose_name_plural = "defaults"
+
+    def __str__(self) -> str:
+        return f"Defaults of {self.user_id}"
+
+
+class Persona(models.Model):
+    """A system prompt that a person keeps under a name."""
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="personas"
+    )
+    name = models.CharField(max_length=NAME_MAX_CHARS)
+    prompt = models.TextField()
+
+    class Meta:
+        ordering = ["name", "pk"]
+
+    def __str__(self) -> str:
+        return self.name

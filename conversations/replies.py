@@ -15,7 +15,7 @@ from streaming.executors import run_generator
 from streaming.generators import End
 from streaming.models import EndReason, Stream
 
-from . import providers, titles
+from . import preferences, providers, titles
 from .context import TooLong, fit
 from .models import Conversation, Message, Role
 from .paths import Tree, messages_of
@@ -59,10 +59,15 @@ def plan_of(stream: Stream) -> Plan:
     """Read the path of messages that the answer of `stream` answers; queries."""
     answer = Message.objects.select_related("conversation").get(stream=stream.pk)
     conversation = answer.conversation
+    defaults = preferences.defaults_of(conversation.owner_id)
     path = Tree.of(conversation.pk).path_to(answer.parent_id)
     turns = [Turn(turn.role, turn.content) for turn in messages_of(path) if turn.content]
     return Plan(
-        conversation.pk, answer.model, turns, conversation.system_prompt, conversation.parameters
+        conversation.pk,
+        answer.model,
+        turns,
+        conversation.system_prompt or defaults.system_prompt,
+        defaults.parameters | conversation.parameters,
     )
 
 

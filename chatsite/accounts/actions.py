@@ -63,6 +63,7 @@ def bring_chats_along(guest_pk: int, account: User) -> int:
         guest.conversations.update(owner=account)
         guest.streams.update(owner=account)
         guest.submissions.update(user=account)
+        guest.personas.update(owner=account)
         User.objects.filter(pk=account.pk).update(version=F("version") + 1)
         guest.delete()
     return count

@@ -48,7 +48,11 @@ class Anthropic:
         }
         if request.system:
             payload["system"] = request.system
-        return payload | {k: v for k, v in request.parameters.items() if k in PARAMETERS}
+        payload |= {k: v for k, v in request.parameters.items() if k in PARAMETERS}
+        if "temperature" in payload:
+            # Its scale ends at 1, that of others at 2; more is refused.
+            payload["temperature"] = min(1.0, payload["temperature"])
+        return payload
 
 
 def headers(key: str) -> dict[str, str]:
