@@ -246,6 +246,10 @@ LOCAL_MODEL = envstr("LOCAL_MODEL", "auto")
 ECHO_DELAY_SECONDS = envint("ECHO_DELAY_MILLISECONDS", 50) / 1000
 # Tokens of context of every such model; 0: by family, else 4,096.
 MODEL_CONTEXT_TOKENS = envint("MODEL_CONTEXT_TOKENS", 0)
+# Providers to which people may add keys of their own: openai, anthropic; off.
+OWN_KEYS = [name for name in envlist("OWN_KEYS", []) if name != "off"]
+# Hosts that such a key may name as its server, or * for any with a public address; off.
+OWN_BASE_URLS = [host.lower() for host in envlist("OWN_BASE_URLS", []) if host != "off"]
 # Deadlines of an answer: connection, first token, silence between two reads, everything.
 PROVIDER_CONNECT_SECONDS = env_like("PROVIDER_CONNECT_SECONDS", 10.0)
 PROVIDER_FIRST_TOKEN_SECONDS = env_like("PROVIDER_FIRST_TOKEN_SECONDS", 120.0)

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from streaming import actions as streams
 from streaming.models import Stream
 
-from . import personas, preferences, providers
+from . import own_keys, personas, preferences
 from .exceptions import CannotContinue, Deleted, StillRunning, UnknownModel
 from .models import Conversation, Message, Role
 from .submissions import Sent, once, sent_with
@@ -34,7 +34,7 @@ def start_conversation(
     saved prompt of theirs, which becomes the chat's. The same `key` again returns the same rows.
     Raises KeyReused, UnknownModel, UnknownPersona.
     """
-    _check_model(model)
+    _check_model(user, model)
     system_prompt = personas.prompt_of(user, persona) if persona else ""
 
     def write() -> Sent:
@@ -121,7 +121,7 @@ def continue_answer(message: Message, *, key: UUID) -> Message:
             raise CannotContinue(_("This answer cannot be continued. Retry it instead."))
         answer.model = _model_to_continue(conversation, answer)
         # What the earlier parts cost; the end adds what this one does.
-        params = {"model": answer.model, "usage": answer.usage}
+        params = _params(conversation, answer.model) | {"usage": answer.usage}
         stream = streams.resume(cast("Stream", answer.stream), params)
         if stream is None:
             raise CannotContinue(_("This answer cannot be continued. Retry it instead."))
@@ -150,7 +150,7 @@ def rate(answer: Message, rating: str, word: str = "") -> None:
 
 def set_model(conversation: Conversation, model: str) -> None:
     """Let `model` give the conversation's next answers. Raises UnknownModel."""
-    _check_model(model)
+    _check_model(conversation.owner, model)
     with transaction.atomic():
         conversation.model = model
         conversation.save(update_fields=["model"])
@@ -165,7 +165,7 @@ def set_options(
     A model that is gone may stay. Raises UnknownModel.
     """
     if model != conversation.model:
-        _check_model(model)
+        _check_model(conversation.owner, model)
     with transaction.atomic():
         conversation.model = model
         conversation.system_prompt = system_prompt
@@ -205,7 +205,7 @@ def start_answer(conversation: Conversation, prompt: Message | None, version: in
         conversation=conversation,
         parent=prompt,
         role=Role.ASSISTANT,
-        stream=streams.create(GENERATOR, {"model": model}, owner=conversation.owner),
+        stream=streams.create(GENERATOR, _params(conversation, model), owner=conversation.owner),
         model=model,
         version=version,
     )
@@ -215,11 +215,16 @@ def start_answer(conversation: Conversation, prompt: Message | None, version: in
     return answer
 
 
+def _params(conversation: Conversation, model: str) -> dict[str, Any]:
+    """What the generator is told; of a key of the person's own its row, never the key."""
+    return {"model": model, **own_keys.params_of(conversation.owner_id, model)}
+
+
 def _model_to_continue(conversation: Conversation, answer: Message) -> str:
     """The chosen model; without a choice the one that began, as long as it is offered."""
     if conversation.model:
         return conversation.model
-    if providers.choice(answer.model):
+    if preferences.choice_of(conversation.owner, answer.model):
         return answer.model
     return preferences.default_model_id(conversation.owner)
 
@@ -244,6 +249,6 @@ def _refuse_while_running(conversation: Conversation) -> None:
         )
 
 
-def _check_model(model: str) -> None:
-    if model and providers.choice(model) is None:
+def _check_model(user: Any, model: str) -> None:
+    if model and preferences.choice_of(user, model) is None:
         raise UnknownModel.of(model)

@@ -266,3 +266,33 @@ class Persona(models.Model):
 
     def __str__(self) -> str:
         return self.name
+
+
+class ProviderKey(models.Model):
+    """A person's own key to a provider; what may be shown of it is its last four characters."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="provider_keys"
+    )
+    # openai (any server that speaks its protocol) or anthropic.
+    provider = models.CharField(max_length=20)
+    base_url = models.CharField(max_length=500)
+    # By `encryption`, bound to the user and the origin.
+    ciphertext = models.TextField(editable=False)
+    last4 = models.CharField(max_length=4)
+    # What the provider listed when it was last asked: name, label, context_tokens.
+    listed = models.JSONField(default=list, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["provider"]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "provider"], name="provider_key_one_each"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} …{self.last4}"
+
+    @property
+    def provider_name(self) -> str:
+        return {"openai": "OpenAI", "anthropic": "Anthropic"}[self.provider]

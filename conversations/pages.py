@@ -17,6 +17,7 @@ from . import preferences, providers
 from .forms import EditForm, MessageForm, ShownForm, SpokenForm
 from .models import Conversation, Message, Persona, Role
 from .paths import Tree, changes_since
+from .providers.base import ModelChoice
 from .requests import HtmxRequest, conversation_of, refused
 from .sidebar import sidebar_context
 from .submissions import Sent
@@ -215,11 +216,19 @@ def _composer_context(
 
 def model_context(request: HtmxRequest, conversation: Conversation | None) -> dict[str, Any]:
     """The models to choose from; `model` is None when the conversation's own is gone."""
-    default = providers.choice(preferences.default_model_id(request.user))
+    models = preferences.models_of(request.user)
+    by_id = {choice.id: choice for choice in models}
+
+    def choice_of(model_id: str) -> ModelChoice | None:
+        return by_id.get(model_id) or providers.choice(model_id)
+
+    chosen = preferences.defaults_of(request.user.pk).model
+    default = choice_of(chosen) if chosen else None
+    default = default or providers.choice(providers.default_model_id())
     wanted = conversation.model if conversation else ""
-    model = providers.choice(wanted) if wanted else default
+    model = choice_of(wanted) if wanted else default
     return {
-        "models": providers.models(),
+        "models": models,
         "default_model": default,
         "model": model,
         "is_demo": model is not None and model.id.startswith(DEMO_PROVIDERS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from django import forms
@@ -9,6 +10,7 @@ from django.conf import settings
 from django.contrib.auth import get_user_model
 from django.utils.translation import gettext_lazy as _
 
+from . import own_keys
 from .forms import SpokenForm, too_long
 from .models import NAME_MAX_CHARS, Conversation, Defaults
 
@@ -92,3 +94,26 @@ class AppearanceForm(SpokenForm):
             ("", _("As the browser has it")),
             *settings.LANGUAGES,
         ]
+
+
+class KeyOfOwnForm(SpokenForm):
+    """A key of the person's own; its field never shows what was typed."""
+
+    provider = forms.ChoiceField(error_messages={"required": _("Choose a provider.")})
+    secret = forms.CharField(
+        error_messages={
+            "required": _("Paste the key first."),
+            "invalid": _("A key has 8 to 500 letters, digits and signs, without spaces."),
+        },
+    )
+    base_url = forms.CharField(required=False, max_length=500)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["provider"].choices = own_keys.kinds()  # type: ignore[attr-defined]
+
+    def clean_secret(self) -> str:
+        secret: str = self.cleaned_data["secret"]
+        if not re.fullmatch(r"[!-~]{8,500}", secret):
+            raise forms.ValidationError(self.fields["secret"].error_messages["invalid"])
+        return secret

@@ -5,20 +5,22 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.contrib.auth.decorators import login_required
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
 
-from . import actions, personas, preferences, providers
+from . import actions, own_keys, personas, preferences, providers
 from .exceptions import UnknownModel
 from .forms import SpokenForm
-from .models import Defaults, Persona
+from .models import Defaults, Persona, ProviderKey
 from .pages import model_context, render_page
 from .requests import HtmxRequest, conversation_of, private, refused, submit
-from .settings_forms import AppearanceForm, OptionsForm, PersonaForm
+from .settings_forms import AppearanceForm, KeyOfOwnForm, OptionsForm, PersonaForm
 
 
 @private
@@ -38,7 +40,9 @@ def answers(request: HtmxRequest) -> HttpResponse:
 
     def save() -> bool:
         data = form.cleaned_data
-        _check_model(data["model"], preferences.defaults_of(request.user.pk).model)
+        stored = preferences.defaults_of(request.user.pk).model
+        if data["model"] not in ("", stored):
+            _check_model(request, data["model"])
         Defaults.objects.update_or_create(
             pk=request.user.pk,
             defaults={
@@ -115,6 +119,43 @@ def persona_delete(request: HtmxRequest, pk: int) -> HttpResponse:
 
 
 @private
+@login_required
+@sensitive_post_parameters("secret")
+@require_POST
+def key_create(request: HtmxRequest) -> HttpResponse:
+    """Keep a key in place of the one for the same provider, and try it: its models are known then.
+
+    It is never drawn again, not even in the form that was refused.
+    """
+    form = KeyOfOwnForm(request.POST)
+    key, status = submit(form, lambda: own_keys.add(request.user, **form.cleaned_data))
+    if key is None:
+        return _answered(request, "keys", form, False, status)
+    tried = own_keys.try_key(key)
+    return redirect(_address(f"key-{tried.outcome}"))
+
+
+@private
+@login_required
+@require_POST
+def key_test(request: HtmxRequest, pk: int) -> HttpResponse:
+    """Ask the provider for its models with the key, and say what came of it."""
+    key = get_object_or_404(ProviderKey, user=request.user.pk, pk=pk)
+    tried = own_keys.try_key(key)
+    if not request.htmx:
+        return redirect(_address(f"key-{tried.outcome}"))
+    return render(request, "conversations/_key_tried.html", {"tried": tried})
+
+
+@private
+@login_required
+@require_POST
+def key_delete(request: HtmxRequest, pk: int) -> HttpResponse:
+    get_object_or_404(ProviderKey, user=request.user.pk, pk=pk).delete()
+    return redirect(_address("keys"))
+
+
+@private
 @require_http_methods(["GET", "HEAD", "POST"])
 def conversation_settings(request: HtmxRequest, pk: UUID) -> HttpResponse:
     """A chat's own model, prompt, temperature and length: a panel, or a page of its own."""
@@ -157,13 +198,19 @@ def _options_context(request: HtmxRequest) -> dict[str, Any]:
 def _page(request: HtmxRequest, **bound: SpokenForm) -> HttpResponse:
     defaults = preferences.defaults_of(request.user.pk)
     looks = {"theme": request.user.theme, "language": request.user.language}
+    outcome = request.GET.get("saved", "").partition("key-")[2]
     context = {
+        "tried": own_keys.Tried(outcome) if outcome in own_keys.SENTENCES else None,
         "answers": bound.get("answers") or OptionsForm.showing(defaults),
         "appearance": bound.get("appearance") or AppearanceForm(initial=looks),
         "prompts": bound.get("prompts") or PersonaForm(),
         "personas": Persona.objects.filter(owner=request.user.pk),
-        "models": providers.models(),
+        "models": preferences.models_of(request.user),
         "default_model": providers.choice(providers.default_model_id()),
+        "key_form": bound.get("keys") or KeyOfOwnForm(),
+        "keys": own_keys.keys_of(request.user.pk) if own_keys.kinds() else [],
+        "may_add_keys": bool(own_keys.kinds()),
+        "may_name_addresses": bool(settings.OWN_BASE_URLS),
         "saved": request.GET.get("saved", ""),
     }
     return render_page(request, "settings", context)
@@ -186,10 +233,11 @@ def _said(request: HtmxRequest, form: SpokenForm, is_saved: bool, status: int) -
 
 
 def _address(section: str) -> str:
-    return f"{reverse('conversations:settings')}?saved={section}#{section}"
+    place = "keys" if section.startswith("key-") else section
+    return f"{reverse('conversations:settings')}?saved={section}#{place}"
 
 
-def _check_model(model: str, stored: str) -> None:
-    """A model that is gone may stay, but not come. Raises UnknownModel."""
-    if model and model != stored and providers.choice(model) is None:
+def _check_model(request: HtmxRequest, model: str) -> None:
+    """Raises UnknownModel."""
+    if preferences.choice_of(request.user, model) is None:
         raise UnknownModel.of(model)

@@ -37,6 +37,9 @@ urlpatterns = [
     path("settings/prompts/", settings_views.persona_create, name="persona-create"),
     path("settings/prompts/<int:pk>/", settings_views.persona_detail, name="persona-detail"),
     path("settings/prompts/<int:pk>/delete/", settings_views.persona_delete, name="persona-delete"),
+    path("settings/keys/", settings_views.key_create, name="key-create"),
+    path("settings/keys/<int:pk>/test/", settings_views.key_test, name="key-test"),
+    path("settings/keys/<int:pk>/delete/", settings_views.key_delete, name="key-delete"),
     path("search/", sidebar_views.search, name="search"),
     path("sidebar/", sidebar_views.sidebar, name="sidebar"),
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,15 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
     from tests.services import Server
+
+
+@pytest.fixture
+def more_env() -> dict[str, str]:
+    return {
+        "OWN_KEYS": "openai",
+        "OWN_BASE_URLS": "127.0.0.1",
+        "FIELD_ENCRYPTION_KEYS": base64.b64encode(bytes(32)).decode(),
+    }
 
 
 @pytest.fixture
@@ -102,6 +112,33 @@ def test_the_panel_of_a_chat_changes_its_model_in_all_tabs(
     shot(page, "chat-panel-390")
     page.keyboard.press("Escape")
     panel.wait_for(state="hidden")
+
+
+def test_an_answer_of_ones_own_key(
+    signed_in: Page, provider_port: int, shot: Callable[..., None]
+) -> None:
+    page = signed_in
+    page.goto("/settings/")
+    page.get_by_text("Add a key").click()
+    page.get_by_label("Key", exact=True).fill("sk-canary-0123456789wxyz")
+    page.get_by_label("Address").fill(f"http://127.0.0.1:{provider_port}/v1")
+    page.locator("#keys").get_by_role("button", name="Add").click()
+    page.locator("#keys .said", has_text="The connection works.").wait_for()
+    assert said(page, "#keys .key") == "1 model"
+    assert "canary" not in page.content()
+    page.get_by_role("button", name="Test connection").click()
+    page.locator("#keys .key .said", has_text="works. 1 model can be chosen.").wait_for()
+    page.locator("#keys").scroll_into_view_if_needed()
+    shot(page, "settings-keys")
+    page.goto("/")
+    page.get_by_label("Model").select_option("own-openai:default")
+    start_chat(page)
+    page.locator('.message-assistant [data-status="done"]').wait_for()
+    page.goto("/settings/")
+    page.locator("#keys").get_by_role("button", name="Delete").click()
+    page.locator("#keys .key").wait_for(state="detached")
+    page.goto("/")
+    assert page.locator('option[value="own-openai:default"]').count() == 0
 
 
 def test_everything_works_without_a_script(browser: Browser, server: Server) -> None:
