@@ -16,7 +16,8 @@ import {
   watchToast,
 } from "./chat/chats.js";
 import { $, hasKeyboard, say, sentenceFor, words } from "./chat/page.js";
-import { addCopyButtons, copyFrom, leaveWord, toEnd, watchScroller } from "./chat/reading.js";
+import { addCopyButtons, copyFrom, leaveWord, showTitle } from "./chat/reading.js";
+import { goToEnd, watchEdges, watchScroller } from "./chat/scrolling.js";
 import { beginWriting, editLast, inheritDrafts, onEnter, TEXTS } from "./chat/writing.js";
 
 // --- Keys
@@ -60,7 +61,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.matches("[data-copy], .code-copy")) copyFrom(button);
-  else if (button?.matches(".to-bottom")) toEnd();
+  else if (button?.matches(".to-bottom")) goToEnd();
 });
 
 // --- Requests that fail
@@ -96,13 +97,13 @@ document.addEventListener("htmx:responseError", onFailure);
 function settle() {
   beginWriting();
   watchScroller();
+  watchEdges();
   markCurrent();
   addCopyButtons();
   markRead();
   watchToast();
   clearSearch();
-  const title = $(".chat-head h1");
-  if (title) document.title = `${title.textContent} · chatsite`;
+  showTitle();
 }
 
 document.documentElement.classList.add("has-script");
