@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from streaming import actions as streams
@@ -126,7 +127,7 @@ def continue_answer(message: Message, *, key: UUID) -> Message:
             raise CannotContinue(_("This answer cannot be continued. Retry it instead."))
         answer.model = _model_to_continue(conversation, answer)
         # What the earlier parts cost; the end adds what this one does.
-        params = {"model": answer.model, "usage": answer.usage}
+        params = _params(answer.model) | {"usage": answer.usage}
         stream = streams.resume(cast("Stream", answer.stream), params)
         if stream is None:
             raise CannotContinue(_("This answer cannot be continued. Retry it instead."))
@@ -194,7 +195,7 @@ def start_answer(conversation: Conversation, prompt: Message | None, version: in
         conversation=conversation,
         parent=prompt,
         role=Role.ASSISTANT,
-        stream=streams.create(GENERATOR, {"model": model}, owner=conversation.owner),
+        stream=streams.create(GENERATOR, _params(model), owner=conversation.owner),
         model=model,
         version=version,
     )
@@ -202,6 +203,11 @@ def start_answer(conversation: Conversation, prompt: Message | None, version: in
     conversation.last_message_at = timezone.now()
     conversation.save(update_fields=["leaf", "last_message_at"])
     return answer
+
+
+def _params(model: str) -> dict[str, Any]:
+    """Of an answer's generator; what is pushed about it speaks as the page that asked for it."""
+    return {"model": model, "language": get_language()}
 
 
 def _model_to_continue(conversation: Conversation, answer: Message) -> str:
