@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from uuid import uuid4
 
@@ -13,9 +14,13 @@ from conversations.models import Conversation
 from conversations.sidebar import heading, short_age
 from streaming.actions import end_stream
 from streaming.models import Status
+from tests.services import ROOT
 from tests.streaming.rows import write
 
 KOREAN = {"HTTP_ACCEPT_LANGUAGE": "ko-KR,ko;q=0.9,en;q=0.5"}
+PHYSICAL = re.compile(
+    r"(margin|padding|border|inset)-(left|right)\b|text-align: (left|right)|[\s{;](left|right):"
+)
 MORNING = datetime(2026, 3, 9, 8, 5, tzinfo=UTC)
 
 
@@ -91,3 +96,12 @@ def test_dates_are_those_of_the_language() -> None:
         "en": ["March", "May 2025", "9 Mar"],
         "ko": ["3월", "2025년 5월", "3월 9일"],
     }
+
+
+def test_styles_name_left_and_right_only_where_a_mirrored_rule_stands_beside() -> None:
+    rules = (ROOT / "static" / "chat.css").read_text().splitlines()
+    rules += (ROOT / "streaming" / "static" / "streaming" / "admin.css").read_text().splitlines()
+    physical = [rule.strip() for rule in rules if PHYSICAL.search(rule)]
+    # Where the element's own direction is that of what is typed, and what Markdown asks for.
+    mirrored = (".bubble", ".composer textarea", "max-width: 80%;", 'td)[align="right"]')
+    assert [rule for rule in physical if not any(mark in rule for mark in mirrored)] == []
