@@ -103,7 +103,7 @@ STATES = (
     State("search", "chat", CHAT, act=search, is_pictured=True),
     State("search-page", "/search/?q=answer", ".search-page .result-link"),
     State("deleted", "deleted", "#toast:has-text('was deleted')", is_pictured=True),
-    State("archive", "/?archived=1", ".sidebar-back"),
+    State("archive", "/?archived=1#sidebar", ".sidebar-back"),
     State("options", "chat:options/", ".options-page"),
     State("settings", "/settings/", ".settings-page", is_pictured=True),
     State("persona", "persona", "main form"),
@@ -168,12 +168,10 @@ def shown(
     browser: Browser, site: SeededSite, state: State, *, theme: str = "light", **options: Any
 ) -> Iterator[Page]:
     """The page in its state, in a browser context of its own with these `options`."""
+    usual = {"reduced_motion": "reduce", "locale": "en-GB", "timezone_id": "UTC"}
     context: BrowserContext = browser.new_context(
         color_scheme=theme,  # type: ignore[arg-type]
-        reduced_motion="reduce",
-        locale="en-GB",
-        timezone_id="UTC",
-        **options,
+        **(usual | options),
     )
     context.set_default_timeout(20_000)
     try:
