@@ -14,13 +14,14 @@ from streaming import actions as streams
 from streaming.models import Stream
 
 from . import providers
-from .exceptions import CannotContinue, Deleted, StillRunning, UnknownModel
+from .exceptions import CannotContinue, Deleted, QueueFull, StillRunning, UnknownModel
 from .models import Conversation, Message, Role
-from .submissions import Sent, once, sent_with
+from .submissions import Queued, Sent, once, sent_or_queued, sent_with
 from .topics import conversation_changed, list_changed
 
 GENERATOR = "conversations.reply"
 TITLE_CHARS = 60
+QUEUE_MAX_MESSAGES = 10
 # Markdown at the start of a line: a heading, a quote, a list item; the whole line of a fence.
 MARKUP = re.compile(r"^(#{1,6}\s+|>\s*|[-*+]\s+|[`~]{3,}.*$)+")
 
@@ -39,25 +40,36 @@ def start_conversation(user: Any, content: str, *, key: UUID, model: str = "") -
             owner=user, title=title_from(content), model=model, version=1
         )
         list_changed(user.pk)
-        return _ask(conversation, content, version=1, parent=None)
+        return ask(conversation, content, version=1, parent=None)
 
     return once(user, key, ("start", content, model), write, again=sent_with)
 
 
-def send_message(conversation: Conversation, content: str, *, key: UUID) -> Sent:
+def send_message(
+    conversation: Conversation, content: str, *, key: UUID, may_wait: bool = True
+) -> Sent | Queued:
     """Store the user's message under the newest answer, and an answer that starts.
 
-    The same `key` again returns the same rows. Raises KeyReused; Deleted; StillRunning while the
-    newest answer runs.
+    While the newest answer runs a message that `may_wait` is queued instead, and sent when that is
+    done. The same `key` again returns the same rows. Raises KeyReused; Deleted; QueueFull;
+    StillRunning while an answer runs that it does not wait for.
     """
 
-    def write() -> Sent:
+    def write() -> Sent | Queued:
         version = conversation_changed(conversation.pk)
-        _refuse_while_running(conversation)
-        return _ask(conversation, content, version, parent=conversation.leaf)
+        refresh(conversation)
+        leaf = conversation.leaf
+        if may_wait and leaf and leaf.stream and leaf.stream.is_open:
+            return _queue(leaf, content)
+        refuse_while_running(conversation)
+        sent = ask(conversation, content, version, parent=leaf)
+        if leaf:
+            # What waited for a person goes on waiting, behind what that person sent first.
+            leaf.queued.update(answer=sent.answer)
+        return sent
 
     body = ("send", str(conversation.pk), content)
-    return once(conversation.owner, key, body, write, again=sent_with)
+    return once(conversation.owner, key, body, write, again=sent_or_queued)
 
 
 def edit_message(prompt: Message, content: str, *, key: UUID) -> Sent:
@@ -70,8 +82,8 @@ def edit_message(prompt: Message, content: str, *, key: UUID) -> Sent:
     def write() -> Sent:
         conversation = prompt.conversation
         version = conversation_changed(conversation.pk)
-        _refuse_while_running(conversation)
-        return _ask(conversation, content, version, parent=prompt.parent)
+        refuse_while_running(conversation)
+        return ask(conversation, content, version, parent=prompt.parent)
 
     body = ("edit", str(prompt.pk), content)
     return once(prompt.conversation.owner, key, body, write, again=sent_with)
@@ -87,8 +99,10 @@ def retry(message: Message, *, key: UUID) -> Message:
     def write() -> Message:
         conversation = message.conversation
         version = conversation_changed(conversation.pk)
-        _refuse_while_running(conversation)
-        return start_answer(conversation, message.parent, version)
+        refuse_while_running(conversation)
+        answer = start_answer(conversation, message.parent, version)
+        message.queued.update(answer=answer)
+        return answer
 
     body = ("retry", str(message.pk))
     return once(message.conversation.owner, key, body, write, again=lambda answer: answer)
@@ -105,7 +119,7 @@ def continue_answer(message: Message, *, key: UUID) -> Message:
     def write() -> Message:
         conversation = message.conversation
         version = conversation_changed(conversation.pk)
-        _refuse_while_running(conversation)
+        refuse_while_running(conversation)
         # As it is now: while the form was on its way another tab may have continued it.
         answer = conversation.leaf
         if answer is None or answer.pk != message.pk or not answer.can_continue:
@@ -158,7 +172,8 @@ def title_from(content: str) -> str:
     return f"{cut}…"
 
 
-def _ask(conversation: Conversation, content: str, version: int, *, parent: Message | None) -> Sent:
+def ask(conversation: Conversation, content: str, version: int, *, parent: Message | None) -> Sent:
+    """Store a prompt, and an answer to it as `start_answer` does; for actions as well."""
     prompt = Message.objects.create(
         conversation=conversation,
         parent=parent,
@@ -196,14 +211,29 @@ def _model_to_continue(conversation: Conversation, answer: Message) -> str:
     return answer.model if providers.choice(answer.model) else providers.default_model_id()
 
 
-def _refuse_while_running(conversation: Conversation) -> None:
-    """Read the newest state under the lock that `conversation_changed` took, and refuse."""
+def _queue(answer: Message, content: str) -> Queued:
+    if answer.queued.count() >= QUEUE_MAX_MESSAGES:
+        raise QueueFull(
+            _("%(count)s messages are waiting already. Wait until one was sent, or withdraw one.")
+            % {"count": QUEUE_MAX_MESSAGES}
+        )
+    answer.queued.create(content=content)
+    return Queued(answer)
+
+
+def refresh(conversation: Conversation) -> None:
+    """Read the newest state under the lock that `conversation_changed` took. Raises Deleted."""
     conversation.refresh_from_db(
         fields=["leaf", "version", "model", "deleted_at"],
         from_queryset=Conversation.objects.select_related("leaf__stream"),
     )
     if conversation.deleted_at:
         raise Deleted(_("This chat was deleted."))
+
+
+def refuse_while_running(conversation: Conversation) -> None:
+    """Read the newest state as `refresh` does. Raises Deleted, StillRunning."""
+    refresh(conversation)
     leaf = conversation.leaf
     if leaf and leaf.stream and leaf.stream.is_open:
         raise StillRunning(_("An answer is still running. Stop it, or wait until it has ended."))

@@ -13,6 +13,14 @@ class StillRunning(Refused):
     """An answer of the conversation, perhaps in another branch, has not ended yet."""
 
 
+class QueueFull(Refused):
+    """As many follow-ups as may wait are waiting."""
+
+
+class NotQueued(Refused):
+    """The follow-up was sent, withdrawn or changed by another tab."""
+
+
 class CannotContinue(Refused):
     """The answer has no text that could go on, or is not the newest."""
 

@@ -10,7 +10,7 @@ from django.http import QueryDict
 from django.utils.formats import number_format
 from django.utils.translation import gettext_lazy as _
 
-from .models import TITLE_MAX_CHARS, Message, Rating
+from .models import TITLE_MAX_CHARS, Message, QueuedMessage, Rating
 
 QUERY_MAX_CHARS = 200
 
@@ -79,6 +79,21 @@ class EditForm(ContentForm):
     def __init__(self, message: Message, data: QueryDict | None = None) -> None:
         super().__init__(data, initial={"content": message.content})
         self.message = message
+
+    @property
+    def limit(self) -> int:
+        return settings.MESSAGE_MAX_CHARS
+
+
+class QueuedForm(SpokenForm):
+    """Another text for a follow-up that waits, by whoever saw its `edition`."""
+
+    content = MessageField(error_messages={"required": _("Write a message first.")})
+    edition = forms.IntegerField(min_value=1)
+
+    def __init__(self, queued: QueuedMessage, data: QueryDict | None = None) -> None:
+        super().__init__(data, initial={"content": queued.content})
+        self.queued = queued
 
     @property
     def limit(self) -> int:

@@ -10,136 +10,14 @@ import re
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from html import escape, unescape
-from typing import Any, Protocol
-
-import nh3
+from urllib.parse import urlsplit
 
 from streaming.incremental import Block, IncrementalDocument, Verbatim
 
-from .highlight import CLASSES, highlight
-
-
-class Engine(Protocol):
-    """A CommonMark parser with tables, strikethrough, task lists and autolinks."""
-
-    version: str
-
-    def html(self, text: str) -> str:
-        """HTML with raw HTML escaped; not sanitised."""
-        ...
-
-    def blocks(self, text: str) -> list[tuple[int, int, bool]]:
-        """(start, end, is a fenced code block) of each top-level block, in code points.
-
-        The end may or may not include the last line feed and blank lines that follow.
-        """
-        ...
-
-    def definitions(self, text: str) -> list[tuple[str, str, str]]:
-        """(label, destination, title) of each link definition, the first of a label only."""
-        ...
-
-
-class RustEngine:
-    """comrak renders; pyromark scans, since it knows exactly where blocks and definitions are."""
-
-    version = "rust-1"
-
-    def __init__(self) -> None:
-        import comrak
-        import pyromark
-
-        extensions = comrak.ExtensionOptions()
-        extensions.autolink = extensions.strikethrough = True
-        extensions.table = extensions.tasklist = True
-        options = comrak.RenderOptions()
-        options.escape = options.tasklist_classes = True
-        self._render = lambda text: comrak.render_markdown(text, extensions, None, options)
-        self._scanner = pyromark.Markdown(options=pyromark.Options.ENABLE_TABLES)
-
-    def html(self, text: str) -> str:
-        if "]:" in text:
-            # comrak resolves references only until what they expand to is as long as the text;
-            # a blank line in front gives a short text the 100,000 characters that cmark allows.
-            text = " " * min(100_000, text.count("[") * len(text)) + "\n" + text
-        return self._render(text)
-
-    def blocks(self, text: str) -> list[tuple[int, int, bool]]:
-        spans: list[tuple[int, int, bool]] = []
-        end = 0
-        for event, span in self._scanner.events_with_range(text):
-            # Events inside a block start before its end; cells that a table's last row lacks are
-            # empty and stand at it.
-            if end <= span["start"] < span["end"]:
-                end = span["end"]
-                spans.append((span["start"], end, _is_fence(event)))
-        return spans if text.isascii() else _in_code_points(text, spans)
-
-    def definitions(self, text: str) -> list[tuple[str, str, str]]:
-        found = self._scanner.reference_definitions(text)
-        return [(label, link["dest"], link["title"] or "") for label, link in found.items()]
-
-
-def _is_fence(event: Any) -> bool:
-    """Whether a pyromark event starts a fenced code block."""
-    start = event.get("Start") if isinstance(event, dict) else None
-    code = start.get("CodeBlock") if isinstance(start, dict) else None
-    return isinstance(code, dict)
-
-
-def _in_code_points(text: str, spans: list[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:
-    """The same spans with offsets in code points instead of UTF-8 bytes."""
-    data = text.encode()
-    converted = []
-    byte = point = 0
-    for start, end, fence in spans:
-        first = point + len(data[byte:start].decode())
-        point = first + len(data[start:end].decode())
-        byte = end
-        converted.append((first, point, fence))
-    return converted
-
-
-class PythonEngine:
-    """markdown-it-py: for machines without the Rust wheels, and the oracle of the tests."""
-
-    version = "python-1"
-
-    def __init__(self) -> None:
-        from markdown_it import MarkdownIt
-        from mdit_py_plugins.tasklists import tasklists_plugin
-
-        self._parser = MarkdownIt("commonmark", {"html": False, "linkify": True})
-        self._parser.enable(["table", "strikethrough", "linkify"]).use(tasklists_plugin)
-        self._scanner = MarkdownIt("commonmark", {"html": False})
-        self._scanner.enable("table").disable("inline")
-
-    def html(self, text: str) -> str:
-        return self._parser.render(text)
-
-    def blocks(self, text: str) -> list[tuple[int, int, bool]]:
-        lines = [0]
-        lines.extend(match.end() for match in re.finditer("\n", text))
-        lines.append(len(text))
-        return [
-            (lines[token.map[0]], lines[token.map[1]], token.type == "fence")
-            for token in self._scanner.parse(text)
-            if token.level == 0 and token.map and token.nesting >= 0
-        ]
-
-    def definitions(self, text: str) -> list[tuple[str, str, str]]:
-        env: dict[str, Any] = {}
-        self._scanner.parse(text, env)
-        found = env.get("references", {})
-        return [(label, link["href"], link["title"]) for label, link in found.items()]
-
-
-def default_engine() -> Engine:
-    try:
-        return RustEngine()
-    except ImportError:
-        return PythonEngine()
-
+from .engines import Engine, default_engine
+from .formulas import display_end, has_formulas, marked, unmarked
+from .highlight import highlight
+from .sanitising import LANGUAGE, LINK, sanitised
 
 # Deeper quotes are text: the sanitiser's cost grows with the square of the depth.
 MAX_QUOTE_DEPTH = 500
@@ -164,7 +42,7 @@ class Markdown:
 
     @cached_property
     def version(self) -> str:
-        return f"markdown-1-{self._engine.version}"
+        return f"markdown-2-{self._engine.version}"
 
     def live(self, text: str = "") -> IncrementalDocument:
         """A document that starts with `text` and grows."""
@@ -180,15 +58,27 @@ class Markdown:
                 text = "".join(used) + "\n" + text
         if text.count(">") > MAX_QUOTE_DEPTH:
             text = _DEEP_QUOTE.sub(r"\1\\", text)
-        html = self._engine.html(text)
+        html = None
+        if has_formulas(text):
+            html = unmarked(self._engine.html(marked(text, draft=draft)))
+        if html is None:
+            html = self._engine.html(text)
         html = _CODE_BLOCK.sub(_draft_code_block if draft else _code_block, html)
-        return _CLEANER.clean(_without_images(_with_table_boxes(html)))
+        return sanitised(_with_hosts(_without_images(_with_table_boxes(html))))
 
     def blocks(self, text: str) -> list[Block]:
         """The top-level blocks of complete lines."""
-        blocks = []
+        blocks: list[Block] = []
+        # What stands between the marks of a formula is none, whatever it looks like.
+        formula_end = 0
         for start, end, fence in self._engine.blocks(text):
             end = _line_end(text, end)
+            if start < formula_end:
+                end = max(_without_blank_lines(text, end), blocks[-1].end)
+                blocks[-1] = Block(blocks[-1].start, end)
+                continue
+            if not fence and has_formulas(text):
+                formula_end = display_end(text, start) or 0
             verbatim = _verbatim(text, start) if fence else None
             # Blank lines are part of a fence that was left open inside a list.
             end = end if verbatim else _without_blank_lines(text, end)
@@ -253,8 +143,6 @@ def _verbatim(text: str, start: int) -> Verbatim | None:
 _CODE_BLOCK = re.compile(r'<pre><code(?: class="language-([^"]*)")?>(.*?)</code></pre>', re.DOTALL)
 _IMAGE_OR_LINK = re.compile(r"<a [^>]*>|</a>|<img ([^>]*)>")
 _ATTRIBUTE = re.compile(r'(\w+)="([^"]*)"')
-_LINK = re.compile(r"(?:https?://|mailto:)", re.IGNORECASE)
-_LANGUAGE = re.compile(r"[\w+#.-]{1,32}", re.ASCII)
 
 
 def _code_block(match: re.Match[str]) -> str:
@@ -268,7 +156,7 @@ def _draft_code_block(match: re.Match[str]) -> str:
 
 def _code_box(language: str, code: str) -> str:
     """A code block with its head; the head stays empty for the page's own buttons."""
-    known = f' class="language-{language}"' if _LANGUAGE.fullmatch(language) else ""
+    known = f' class="language-{language}"' if LANGUAGE.fullmatch(language) else ""
     label = escape(language[:32])
     return (
         f'<div class="code-block"><div class="code-head"><span class="code-language">{label}</span>'
@@ -298,69 +186,39 @@ def _without_images(html: str) -> str:
             return match[0]
         attributes = dict(_ATTRIBUTE.findall(match[1]))
         source, text = attributes.get("src", ""), attributes.get("alt", "")
-        if inside_link or not _LINK.match(source):
+        if inside_link or not LINK.match(source):
             return text
         return f'<a href="{source}">{text or source}</a>'
 
     return _IMAGE_OR_LINK.sub(replace, html)
 
 
-_CLASS_NAMES = CLASSES | {
-    "code-block",
-    "code-head",
-    "code-language",
-    "table-scroll",
-    "contains-task-list",
-    "task-list-item",
-    "task-list-item-checkbox",
-}
+_ANCHOR = re.compile(r'<a href="([^"]*)"([^>]*)>(.*?)</a>', re.DOTALL)
+_TAG = re.compile(r"<[^>]*>")
 
 
-def _allowed_attribute(tag: str, name: str, value: str) -> str | None:
-    if name == "class":
-        return value if value in _CLASS_NAMES or _is_language_class(value) else None
-    if name == "href":
-        return value if _LINK.match(value) else None
-    return value
+def _with_hosts(html: str) -> str:
+    """Behind each link the host that it leads to, unless its text says so."""
+    return _ANCHOR.sub(_with_host, html) if "<a href" in html else html
 
 
-def _is_language_class(value: str) -> bool:
-    prefix, dash, language = value.partition("-")
-    return prefix == "language" and bool(dash and _LANGUAGE.fullmatch(language))
+def _with_host(match: re.Match[str]) -> str:
+    host = _host_of(unescape(match[1]))
+    if not host or host in unescape(_TAG.sub("", match[3])).casefold():
+        return match[0]
+    shown = escape(host.removeprefix("www."))
+    return f'<a href="{match[1]}"{match[2]}>{match[3]}<span class="link-host"> {shown}</span></a>'
 
 
-_CLEANER = nh3.Cleaner(
-    tags={
-        *("h1", "h2", "h3", "h4", "h5", "h6", "p", "br", "hr", "blockquote", "div", "pre"),
-        *("a", "code", "del", "em", "s", "span", "strong"),
-        *("ul", "ol", "li", "input"),
-        *("table", "thead", "tbody", "tr", "th", "td"),
-    },
-    clean_content_tags={"script", "style"},
-    attributes={
-        "a": {"href", "title"},
-        "code": {"class"},
-        "div": {"class"},
-        "input": {"checked", "class"},
-        "li": {"class"},
-        "ol": {"start"},
-        "span": {"class"},
-        "ul": {"class"},
-    },
-    tag_attribute_values={
-        "div": {"tabindex": {"0"}},
-        "pre": {"tabindex": {"0"}},
-        "td": {"align": {"left", "center", "right"}},
-        "th": {"align": {"left", "center", "right"}},
-    },
-    # The only inputs are task marks.
-    set_tag_attribute_values={
-        "input": {"type": "checkbox", "disabled": "", "aria-label": "Task"},
-    },
-    attribute_filter=_allowed_attribute,
-    url_schemes={"http", "https", "mailto"},
-    url_relative="deny",
-    link_rel="noopener noreferrer nofollow",
-)
+def _host_of(address: str) -> str:
+    """The host of a web address, in the letters that are looked up; else empty."""
+    if not address.lower().startswith(("http://", "https://")):
+        return ""
+    try:
+        host = urlsplit(address).hostname or ""
+        return host.encode("idna").decode() if not host.isascii() else host
+    except ValueError:
+        return ""
+
 
 renderer = Markdown()

@@ -206,11 +206,32 @@ class Message(models.Model):
         return stream.end_reason != EndReason.DELETED
 
 
+class QueuedMessage(models.Model):
+    """A follow-up that waits for the end of `answer`: no message of the tree before it is sent.
+
+    An answer that is done sends its oldest one; after any other end they wait for a person.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    answer = models.ForeignKey(Message, on_delete=models.CASCADE, related_name="queued")
+    content = models.TextField()
+    # Raised by each edit; of two tabs that edit it the second one learns that it is late.
+    edition = models.PositiveIntegerField(default=1, editable=False)
+    created_at = models.DateTimeField(default=timezone.now, editable=False)
+
+    class Meta:
+        # The order in which they are sent.
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{_('Queued message')} {self.pk}"
+
+
 class Submission(models.Model):
     """The record that makes one rendered form act once, however often it is sent.
 
     It is inserted first, in the action's transaction; who loses the insert reads the winner's
-    `message` (the prompt that was stored).
+    `message` (the prompt that was stored; of a queued one the answer that it waits for).
     """
 
     user = models.ForeignKey(

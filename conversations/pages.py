@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy
 from django_htmx.http import reswap, retarget
 
 from . import providers
-from .forms import EditForm, MessageForm, ShownForm, SpokenForm
+from .forms import EditForm, MessageForm, QueuedForm, ShownForm, SpokenForm
 from .models import Conversation, Message, Role
 from .paths import Tree, changes_since
 from .requests import HtmxRequest, conversation_of, refused
@@ -120,7 +120,7 @@ def changed(
         context |= {"first_shown": changes.first, "last_shown": changes.last}
     newest = (message for message in drawn if message.pk == conversation.leaf_id)
     leaf = next(newest, conversation.leaf)
-    context |= _state_context(None if context["last_shown"] else leaf)
+    context |= _state_context(leaf)
     return render(request, "conversations/_changes.html", context)
 
 
@@ -181,10 +181,11 @@ def chat_page(
     form: SpokenForm,
     started: Sent | None = None,
     edit_form: EditForm | None = None,
+    queued_form: QueuedForm | None = None,
 ) -> HttpResponse:
     """The page of a chat; a chat that was `started` just now brings its list entry along.
 
-    `edit_form` stands in the place of its message.
+    `edit_form` stands in the place of its message, `queued_form` in that of a follow-up.
     """
     if started:
         request.user.refresh_from_db(fields=["version"])
@@ -198,7 +199,12 @@ def chat_page(
         context = _path_context(request, conversation, edit_form)
     shown = context["messages_shown"]
     context |= _composer_context(conversation, form)
-    context |= _state_context(shown[-1] if shown and not context["last_shown"] else None)
+    is_whole = shown and not context["last_shown"]
+    context |= _state_context(shown[-1] if is_whole else conversation.leaf)
+    for queued in context["queue"]:
+        if str(queued.pk) == request.GET.get("queued"):
+            queued_form = queued_form or QueuedForm(queued)
+    context["queued_form"] = queued_form
     return render_page(request, "chat", context)
 
 
@@ -297,7 +303,8 @@ def model_context(conversation: Conversation | None) -> dict[str, Any]:
 def _state_context(leaf: Message | None) -> dict[str, Any]:
     """Whether the newest message runs, by the row that the page draws: it follows what it shows.
 
-    By a row read a moment earlier a page could offer to stop an answer that it shows as ended.
+    By a row read a moment earlier a page could offer to stop an answer that it shows as ended. And
+    what waits for its end; one query.
     """
     running = leaf is not None and leaf.stream is not None and leaf.stream.is_open
-    return {"running": leaf if running else None}
+    return {"running": leaf if running else None, "queue": list(leaf.queued.all()) if leaf else []}

@@ -13,9 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from streaming.exceptions import StreamFailed
 from streaming.executors import run_generator
 from streaming.generators import End
-from streaming.models import EndReason, Stream
+from streaming.models import EndReason, Status, Stream
 
-from . import providers, titles
+from . import providers, queueing, titles
 from .context import TooLong, fit
 from .models import Conversation, Message, Role
 from .paths import Tree, messages_of
@@ -149,6 +149,7 @@ def store(stream: Stream, text: str) -> dict[str, int]:
     """Put the ended stream's text into its message; the hook of the end, safe to repeat.
 
     The versions of message and conversation stay: every page that shows them follows the stream.
+    Unless a follow-up is queued: it is sent, or waits for a person.
     The owner's list changes (its running mark, and its unread one until a page says that it shows
     the end), which such a page knows as well.
     """
@@ -161,6 +162,11 @@ def store(stream: Stream, text: str) -> dict[str, int]:
     Message.objects.filter(pk=message.pk).update(content=text, usage=usage)
     # Before the list: the order in which `conversation_changed` locks the two.
     Conversation.objects.visible().filter(pk=message.conversation_id).update(is_unread=True)
+    # Under that lock: what is queued later finds an answer that has ended.
+    if message.queued.exists():
+        queueing.advance(message, is_done=stream.status == Status.DONE)
+        # Pages have something to fetch.
+        return {}
     return {f"user:{stream.owner_id}": list_changed(stream.owner_id)}
 
 

@@ -12,9 +12,9 @@ from django.db import IntegrityError, transaction
 from django.utils.translation import gettext as _
 
 from .exceptions import KeyReused
-from .models import Conversation, Message, Submission
+from .models import Conversation, Message, Role, Submission
 
-T = TypeVar("T", "Sent", Message)
+T = TypeVar("T", "Sent", "Sent | Queued", Message)
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,17 @@ class Sent:
     @property
     def conversation(self) -> Conversation:
         return self.prompt.conversation
+
+
+@dataclass(frozen=True)
+class Queued:
+    """A follow-up was stored that waits for the end of this answer."""
+
+    answer: Message
+
+    @property
+    def conversation(self) -> Conversation:
+        return self.answer.conversation
 
 
 def once(
@@ -58,7 +69,13 @@ def once(
                 ) from None
             return again(first.message)
         stored = write()
-        submission.message = stored.prompt if isinstance(stored, Sent) else stored
+        match stored:
+            case Sent():
+                submission.message = stored.prompt
+            case Queued():
+                submission.message = stored.answer
+            case Message():
+                submission.message = stored
         submission.save(update_fields=["message"])
     return stored
 
@@ -68,3 +85,8 @@ def sent_with(prompt: Message) -> Sent:
     answer = prompt.replies.select_related("stream").order_by("id").first()
     assert answer is not None  # stored in the prompt's own transaction
     return Sent(prompt=prompt, answer=answer)
+
+
+def sent_or_queued(message: Message) -> Sent | Queued:
+    """What was stored with `message`: a prompt was sent, an answer is waited for."""
+    return sent_with(message) if message.role == Role.USER else Queued(message)

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import branch_views, sidebar_views, views
+from . import branch_views, queue_views, sidebar_views, views
 
 app_name = "conversations"
 urlpatterns = [
@@ -26,6 +26,13 @@ urlpatterns = [
     path("c/<uuid:pk>/restore/", sidebar_views.conversation_restore, name="conversation-restore"),
     path("c/<uuid:pk>/read/", sidebar_views.conversation_read, name="conversation-read"),
     path("c/<uuid:pk>/messages/", views.message_create, name="message-create"),
+    path("c/<uuid:pk>/queue/<int:number>/edit/", queue_views.queued_edit, name="queued-edit"),
+    path(
+        "c/<uuid:pk>/queue/<int:number>/withdraw/",
+        queue_views.queued_withdraw,
+        name="queued-withdraw",
+    ),
+    path("c/<uuid:pk>/queue/<int:number>/send/", queue_views.queued_send, name="queued-send"),
     path("messages/<int:pk>/", branch_views.message_detail, name="message-detail"),
     path("messages/<int:pk>/edit/", branch_views.message_edit, name="message-edit"),
     path("messages/<int:pk>/retry/", views.message_retry, name="message-retry"),

@@ -25,7 +25,7 @@ from .pages import (
     start_page,
 )
 from .requests import HtmxRequest, conversation_of, message_of, private, submit
-from .submissions import Sent
+from .submissions import Queued, Sent
 
 # --- Pages
 
@@ -109,7 +109,7 @@ def message_create(request: HtmxRequest, pk: UUID) -> HttpResponse:
     conversation = conversation_of(request, pk)
     form = MessageForm(request.POST)
 
-    def send() -> Sent:
+    def send() -> Sent | Queued:
         content, key = form.cleaned_data["content"], form.cleaned_data["key"]
         return actions.send_message(conversation, content, key=key)
 

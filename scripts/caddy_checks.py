@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
-from conversations.lab.services import destroying, free_port
+from conversations.lab.process import destroying, free_port
 from scripts.visiting import Visit, expect, token
 
 # `read_header` in the Caddyfile.

@@ -24,16 +24,16 @@ from typing import Any
 
 import psycopg
 
-from conversations.lab.services import (
+from conversations.lab.process import (
     ROOT,
     Process,
     destroying,
     find_program,
     free_port,
     listens,
-    postgres,
     wait_until,
 )
+from conversations.lab.services import postgres
 from scripts.compose import Service, read_compose
 
 DEPLOY = ROOT / "deploy"

@@ -25,8 +25,8 @@ import aiohttp
 from conversations.bench.page import attribute, tags_with
 from conversations.lab.checker import check
 from conversations.lab.people import Person
+from conversations.lab.process import Missing
 from conversations.lab.readers import poll, read_events
-from conversations.lab.services import Missing
 from conversations.lab.store import Store
 from conversations.lab.tab import Tab
 from conversations.lab.watched import Watched

@@ -16,7 +16,7 @@ import {
   watchToast,
 } from "./chat/chats.js";
 import { $, hasKeyboard, say, sentenceFor, words } from "./chat/page.js";
-import { addCopyButtons, copyFrom, leaveWord, showTitle } from "./chat/reading.js";
+import { addCodeButtons, copyFrom, leaveWord, showTitle, wrapCode } from "./chat/reading.js";
 import { goToEnd, watchEdges, watchScroller } from "./chat/scrolling.js";
 import { beginWriting, editLast, inheritDrafts, onEnter, TEXTS } from "./chat/writing.js";
 
@@ -61,6 +61,7 @@ document.addEventListener("keydown", (event) => {
 document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.matches("[data-copy], .code-copy")) copyFrom(button);
+  else if (button?.matches(".code-wrap")) wrapCode();
   else if (button?.matches(".to-bottom")) goToEnd();
 });
 
@@ -99,7 +100,7 @@ function settle() {
   watchScroller();
   watchEdges();
   markCurrent();
-  addCopyButtons();
+  addCodeButtons();
   markRead();
   watchToast();
   clearSearch();
@@ -109,13 +110,16 @@ function settle() {
 document.documentElement.classList.add("has-script");
 try {
   inheritDrafts();
+  if (localStorage.getItem("wrap-code")) wrapCode(true);
 } catch {
-  // Storage is forbidden: there are no drafts.
+  // Storage is forbidden: there are no drafts, and no choices.
 }
 document.addEventListener("htmx:afterSettle", settle);
 document.addEventListener("htmx:pushedIntoHistory", markCurrent);
 settle();
 addEventListener("load", () => {
+  // What came near before htmx could hear it.
+  watchEdges();
   markRead();
   tellTimeZone();
 });

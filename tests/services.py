@@ -18,17 +18,9 @@ from typing import NoReturn
 
 import pytest
 
-from conversations.lab import services
-from conversations.lab.services import (
-    ROOT,
-    Missing,
-    Server,
-    destroying,
-    free_port,
-    listens,
-    manage,
-    wait_until,
-)
+from conversations.lab import commands, services
+from conversations.lab.commands import Server, manage
+from conversations.lab.process import ROOT, Missing, destroying, free_port, listens, wait_until
 
 __all__ = [
     "ROOT",
@@ -126,4 +118,4 @@ def site_template() -> Path:
 
 def site_env(database: Path, static: Path) -> dict[str, str]:
     """The environment of a production site on SQLite that reads no `.env`."""
-    return services.site_env(f"sqlite://{database}", static)
+    return commands.site_env(f"sqlite://{database}", static)

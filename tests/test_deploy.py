@@ -14,7 +14,7 @@ from django.conf import settings
 
 from chatsite.env import POSTGRESQL_POOL
 from conversations.lab import services
-from conversations.lab.services import Missing, find_program
+from conversations.lab.process import Missing, find_program
 from scripts.compose import Service, read_compose
 from scripts.try_deploy import VARIABLES
 from streaming.conf import DEFAULTS

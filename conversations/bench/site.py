@@ -16,18 +16,9 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from ..lab.services import (
-    ROOT,
-    Postgres,
-    Process,
-    Server,
-    Worker,
-    destroying,
-    manage,
-    postgres,
-    redis,
-    site_env,
-)
+from ..lab.commands import Server, Worker, manage, site_env
+from ..lab.process import ROOT, Process, destroying
+from ..lab.services import Postgres, postgres, redis
 from .processes import cpu_seconds
 from .provider import MODEL
 

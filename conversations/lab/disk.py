@@ -11,7 +11,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from .services import NotRoot, Postgres
+from .process import NotRoot
+from .services import Postgres
 
 SIZE = "24m"
 
@@ -63,13 +64,20 @@ def small_disk(postgres: Postgres) -> Iterator[Disk]:
                 database.execute(f"DROP TABLESPACE {disk.tablespace}")
 
 
+def check() -> None:
+    """Raises NotRoot where no disk can be made."""
+    if os.geteuid() != 0:
+        raise NotRoot("A small disk")
+
+
 @contextmanager
 def _mounted() -> Iterator[Path]:
     # PostgreSQL's user must be able to enter the folders above.
     folder = Path(tempfile.mkdtemp(prefix="chatsite-disk-"))
     mount = ["mount", "-t", "tmpfs", "-o", f"size={SIZE},mode=755", "tmpfs", str(folder)]
     try:
-        if os.geteuid() != 0 or subprocess.run(mount, capture_output=True).returncode:
+        check()
+        if subprocess.run(mount, capture_output=True).returncode:
             raise NotRoot("A small disk")
         try:
             yield folder

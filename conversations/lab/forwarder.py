@@ -10,16 +10,16 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from . import services
+from . import process
 
 CHUNK_BYTES = 65_536
 
 
-class Forwarder(services.Process):
+class Forwarder(process.Process):
     """A process that forwards a port of its own to another port of this machine."""
 
     def __init__(self, folder: Path, to_port: int, *, name: str) -> None:
-        self.port = services.free_port()
+        self.port = process.free_port()
         command = [sys.executable, "-m", __name__, str(self.port), str(to_port)]
         super().__init__(command, log=folder / f"{name}.log")
 
@@ -28,7 +28,7 @@ class Forwarder(services.Process):
         return f"http://127.0.0.1:{self.port}"
 
     def answers(self) -> bool:
-        return services.listens(self.port)
+        return process.listens(self.port)
 
 
 async def forward(port: int, to_port: int) -> None:

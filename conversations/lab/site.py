@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from . import disk, services
+from .commands import Server, Worker, manage, site_env
+from .process import Process, destroying, free_port, listens
 from .provider import Call
-from .services import Postgres, Process, Redis, Server, Worker
+from .services import Postgres, Redis
 from .store import Store
 
 SETUPS = ("sqlite", "postgres")
@@ -45,12 +47,12 @@ class Provider(Process):
     """The scripted provider in a process of its own; its port stays over starts."""
 
     def __init__(self, folder: Path) -> None:
-        self.port = services.free_port()
+        self.port = free_port()
         command = [sys.executable, "-m", "conversations.lab.provider", "--port", str(self.port)]
         super().__init__(command, log=folder / "provider.log")
 
     def answers(self) -> bool:
-        return services.listens(self.port)
+        return listens(self.port)
 
 
 @dataclass
@@ -107,7 +109,14 @@ class Site:
             return json.load(answer)
 
     def manage(self, *arguments: str) -> str:
-        return services.manage(self.env, *arguments)
+        return manage(self.env, *arguments)
+
+
+def check(setup: str) -> None:
+    """Raises Missing where a service of the set-up is not installed."""
+    if setup == "postgres":
+        services.check_postgres()
+        services.find_redis()
 
 
 class Ground:
@@ -133,8 +142,8 @@ class Ground:
             env = self._env(self._template_url)
             if self.setup == "postgres":
                 env["STREAMING_RUNNER"] = "procrastinate"
-            services.manage(env, "migrate", "--verbosity=0")
-            services.manage(env, "collectstatic", "--noinput", "--verbosity=0")
+            manage(env, "migrate", "--verbosity=0")
+            manage(env, "collectstatic", "--noinput", "--verbosity=0")
             if self.setup == "sqlite":
                 # One file: copying it must not miss what still stands in the write-ahead log.
                 connection = sqlite3.connect(self.folder / "template.sqlite3")
@@ -161,7 +170,7 @@ class Ground:
         folder.mkdir()
         with ExitStack() as stack:
             provider = Provider(folder)
-            stack.enter_context(services.destroying(provider)).start()
+            stack.enter_context(destroying(provider)).start()
             own_disk = (
                 stack.enter_context(disk.small_disk(self.postgres))
                 if small_disk and self.postgres
@@ -194,12 +203,12 @@ class Ground:
                 base = f"http://127.0.0.1:{provider.port}/by/{process.name}"
                 urls = {"OPENAI_BASE_URL": f"{base}/v1", "ANTHROPIC_BASE_URL": base}
                 process.env = {"PGAPPNAME": process.name, **urls, **env}
-                stack.enter_context(services.destroying(process))
+                stack.enter_context(destroying(process))
             start_all(site.processes)
             yield site
 
     def _env(self, url: str) -> dict[str, str]:
-        env = services.site_env(url, self.folder / "static")
+        env = site_env(url, self.folder / "static")
         if self.redis is not None:
             env["REDIS_URL"] = self.redis.url
         return env

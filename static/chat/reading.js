@@ -40,7 +40,7 @@ async function markdownFrom(url) {
 
 function answerItem(body, url) {
   const copy = body.cloneNode(true);
-  copy.querySelectorAll(".code-copy").forEach((button) => button.remove());
+  copy.querySelectorAll(".code-copy, .code-wrap, .link-host").forEach((part) => part.remove());
   return new ClipboardItem({
     "text/plain": markdownFrom(url),
     "text/html": new Blob([copy.innerHTML], { type: "text/html" }),
@@ -65,15 +65,34 @@ export async function copyFrom(button) {
   setTimeout(() => use.setAttribute("href", "#icon-copy"), 1500);
 }
 
-// The head of a code block is drawn by the server; its button only works with this script.
-export function addCopyButtons() {
+// The head of a code block is drawn by the server; its buttons only work with this script.
+export function addCodeButtons() {
   for (const head of document.querySelectorAll(".code-head:not(:has(.code-copy))")) {
-    const button = document.createElement("button");
-    button.type = "button";
-    button.className = "code-copy";
-    button.innerHTML = '<svg class="icon" aria-hidden="true"><use href="#icon-copy"/></svg>';
-    button.append(words().copyCode);
-    head.append(button);
+    const wrap = codeButton("wrap", words().wrapCode);
+    wrap.setAttribute("aria-pressed", wraps());
+    head.append(wrap, codeButton("copy", words().copyCode));
+  }
+}
+
+function codeButton(name, label) {
+  const button = document.createElement("button");
+  button.type = "button";
+  button.className = `code-${name}`;
+  button.innerHTML = `<svg class="icon" aria-hidden="true"><use href="#icon-${name}"/></svg>`;
+  button.append(label);
+  return button;
+}
+
+// Long lines of code scroll, or wrap in all blocks alike: that is the reader's choice, and stays.
+const wraps = () => document.documentElement.hasAttribute("data-wrap");
+
+export function wrapCode(isWrapped = !wraps()) {
+  document.documentElement.toggleAttribute("data-wrap", isWrapped);
+  document.querySelectorAll(".code-wrap").forEach((button) => button.setAttribute("aria-pressed", isWrapped));
+  try {
+    localStorage.setItem("wrap-code", isWrapped ? "1" : "");
+  } catch {
+    // Storage is forbidden: it holds for this page.
   }
 }
 
@@ -83,7 +102,7 @@ new MutationObserver(() => {
   isAdding = true;
   requestAnimationFrame(() => {
     isAdding = false;
-    addCopyButtons();
+    addCodeButtons();
   });
 }).observe(document.body, { childList: true, subtree: true });
 

@@ -114,11 +114,44 @@ export function watchScroller() {
     found.dataset.found = "";
     found.scrollIntoView({ block: "start" });
     jumpedTo = scroller.scrollTop;
+    pin(found);
   } else if (isStuck) toEnd();
   lastTop = scroller.scrollTop;
   scroller.addEventListener("scroll", onScroll, { passive: true });
   growth.observe(scroller);
   growth.observe($(".messages"));
+}
+
+// --- A message is held where it is while what stands above it comes, or gets its own heights
+
+const PINNED_FRAMES = 20;
+let pinned = null; // the message, and how far down in the scroller it begins
+
+const depthOf = (message) => message.getBoundingClientRect().top + scroller.scrollTop;
+
+// The browser's own anchor would count the same heights twice.
+function pin(message) {
+  const isHeld = Boolean(pinned);
+  scroller.style.overflowAnchor = "none";
+  pinned = { message, depth: depthOf(message), frames: PINNED_FRAMES };
+  if (!isHeld) requestAnimationFrame(keepPinned);
+}
+
+function keepPinned() {
+  const { message, depth } = pinned;
+  if (message.isConnected && pinned.frames > 0) {
+    pinned.frames -= 1;
+    pinned.depth = depthOf(message);
+    const isAtJump = scroller.scrollTop === jumpedTo;
+    // Whatever the reader has scrolled meanwhile stays scrolled.
+    if (pinned.depth !== depth) scroller.scrollTop += pinned.depth - depth;
+    if (isAtJump) jumpedTo = scroller.scrollTop;
+    lastTop = scroller.scrollTop;
+    requestAnimationFrame(keepPinned);
+  } else {
+    pinned = null;
+    scroller.style.overflowAnchor = "";
+  }
 }
 
 // --- Earlier and later messages come when one gets near; what is read stays where it is
@@ -134,35 +167,11 @@ export function watchEdges() {
   document.querySelectorAll(".elsewhere").forEach((edge) => nearness.observe(edge));
 }
 
-// While what came above it gets its own heights, the browser's own anchor would count them twice.
-const PINNED_FRAMES = 20;
-let pinned = null; // the first message that reaches into what is seen, and how far down it ends
-
-const depthOf = (message) => message.getBoundingClientRect().bottom + scroller.scrollTop;
-
+// The first message that reaches into what is seen.
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   if (!detail.target.matches(".elsewhere-earlier")) return;
   const { top } = scroller.getBoundingClientRect();
   const messages = [...scroller.querySelectorAll(".message")];
   const message = messages.find((one) => one.getBoundingClientRect().bottom > top);
-  if (!message) return;
-  scroller.style.overflowAnchor = "none";
-  pinned = { message, depth: depthOf(message), frames: PINNED_FRAMES };
+  if (message) pin(message);
 });
-
-function keepPinned() {
-  if (!pinned) return;
-  const { message, depth } = pinned;
-  if (message.isConnected && pinned.frames > 0) {
-    pinned.frames -= 1;
-    pinned.depth = depthOf(message);
-    // Whatever the reader has scrolled meanwhile stays scrolled.
-    scroller.scrollTop += pinned.depth - depth;
-    requestAnimationFrame(keepPinned);
-  } else {
-    pinned = null;
-    scroller.style.overflowAnchor = "";
-  }
-}
-
-document.addEventListener("htmx:afterSwap", () => pinned?.frames === PINNED_FRAMES && keepPinned());

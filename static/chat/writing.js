@@ -1,6 +1,6 @@
 // What a person writes: the composer and the forms to edit. No text is ever lost.
 
-import { $, composerText, hasKeyboard, say, words } from "./page.js";
+import { $, composerText, hasKeyboard, say } from "./page.js";
 import { follow } from "./scrolling.js";
 
 // Where messages are written.
@@ -76,8 +76,7 @@ export function onEnter(event) {
   const form = event.target.form;
   event.preventDefault();
   if (!event.target.value.trim() || form.classList.contains("htmx-request")) return;
-  if ($(".stop-form")) say(words().running, form);
-  else form.requestSubmit($(".send-button, .edit-send", form));
+  form.requestSubmit($(".send-button, .edit-send", form));
 }
 
 document.addEventListener("input", (event) => {
@@ -106,10 +105,13 @@ function accepted(form, text) {
   follow();
 }
 
-// --- Edit: a form in the place of a message; what is typed there is as safe as in the composer
+// --- Edit: a form in the place of a message, sent or waiting; what is typed there is as safe as in
+// the composer
 
 export function editLast() {
-  const last = [...document.querySelectorAll(".edit-open, .edit-form textarea")].at(-1);
+  const waiting = document.querySelectorAll(".queue .queued-open, .queue textarea");
+  const sent = document.querySelectorAll(".messages .edit-open, .messages .edit-form textarea");
+  const last = [...sent, ...waiting].at(-1);
   if (last?.matches("textarea")) last.focus();
   else last?.click();
 }
@@ -122,14 +124,19 @@ document.addEventListener("htmx:beforeRequest", ({ target }) => {
   $("textarea", form).focus({ preventScroll: true });
 });
 
+function isBeingWritten(form) {
+  if (form.matches(".htmx-request, :has(.htmx-request)")) return false;
+  const textarea = $("textarea", form);
+  return textarea.value !== textarea.defaultValue || (textarea === document.activeElement && form.closest(".queue"));
+}
+
 // The form's own answer takes it away. Whatever else would leaves it where something was typed.
 document.addEventListener("htmx:oobBeforeSwap", (event) => {
   const { target } = event.detail;
   // Looked at first: a frame's target holds all of an answer.
-  const form = target.matches(".message") && $(".edit-form", target);
+  if (!target.matches(".message, .queue")) return;
+  const form = [...target.querySelectorAll(".edit-form")].find(isBeingWritten);
   if (!form) return;
-  const textarea = $("textarea", form);
-  if (textarea.value === textarea.defaultValue || form.classList.contains("htmx-request")) return;
   event.detail.shouldSwap = false;
   say(form.dataset.replaced, form);
 });
@@ -137,9 +144,9 @@ document.addEventListener("htmx:oobBeforeSwap", (event) => {
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   const form = detail.requestConfig.elt;
   if (detail.xhr.status !== 200) return;
-  if (!form.matches(".edit-form")) return;
-  forgetDraft(form);
-  follow();
+  if (!form.matches(".edit-form, .queued form")) return;
+  if (form.matches(".edit-form")) forgetDraft(form);
+  if (!form.closest(".queue")) follow();
   if (hasKeyboard()) composerText()?.focus({ preventScroll: true });
 });
 

@@ -15,7 +15,7 @@ from contextlib import suppress
 import pytest
 
 from chatsite.servers import SERVERS
-from conversations.lab.services import Process, destroying
+from conversations.lab.process import Process, destroying
 from tests.services import (
     ROOT,
     free_port,

@@ -95,10 +95,10 @@ def test_it_sends_a_message_under_the_newest_answer(owner):
     assert Conversation.objects.get().leaf == sent.answer
 
 
-def test_it_refuses_a_message_while_an_answer_runs(owner):
+def test_it_refuses_a_message_that_may_not_wait_while_an_answer_runs(owner):
     sent = actions.start_conversation(owner, "One", key=uuid4())
     with pytest.raises(StillRunning):
-        actions.send_message(sent.conversation, "Two", key=uuid4())
+        actions.send_message(sent.conversation, "Two", key=uuid4(), may_wait=False)
     assert Message.objects.count() == 2
     assert Submission.objects.count() == 1
 
@@ -107,7 +107,7 @@ def test_a_refused_message_may_be_sent_again_with_its_key(owner):
     first = actions.start_conversation(owner, "One", key=uuid4())
     key = uuid4()
     with pytest.raises(StillRunning):
-        actions.send_message(first.conversation, "Two", key=key)
+        actions.send_message(first.conversation, "Two", key=key, may_wait=False)
     actions.stop(first.answer)
     assert actions.send_message(first.conversation, "Two", key=key).prompt.content == "Two"
 

@@ -41,7 +41,7 @@ def test_an_answer_of_another_branch_runs_on_and_no_second_one_is_started(varian
         actions.send_message(conversation, "Meanwhile", key=uuid4())
     branches.show_branch(running)
     with pytest.raises(StillRunning, match="Stop it"):
-        actions.send_message(conversation, "Meanwhile", key=uuid4())
+        actions.edit_message(running.parent, "Meanwhile", key=uuid4())
     branches.show_branch(first)
     finish(running, "Fourth")
     sent = actions.send_message(conversation, "Now", key=uuid4())

@@ -9,8 +9,9 @@ from html.parser import HTMLParser
 import pytest
 
 from conversations import highlight as highlighting
+from conversations.engines import PythonEngine, RustEngine
 from conversations.highlight import highlight
-from conversations.markdown import MAX_QUOTE_DEPTH, Markdown, PythonEngine, RustEngine
+from conversations.markdown import MAX_QUOTE_DEPTH, Markdown
 
 RUST = Markdown(RustEngine)
 PYTHON = Markdown(PythonEngine)
@@ -73,7 +74,8 @@ def test_tasks_are_marks_that_nobody_can_click(markdown: Markdown) -> None:
 def test_links_open_nothing_by_themselves(markdown: Markdown) -> None:
     rel = 'rel="noopener noreferrer nofollow"'
     html = markdown.render("[a](https://a.example 't') <b@b.example> https://c.example www.d.org")
-    assert f'<a href="https://a.example" title="t" {rel}>a</a>' in html
+    host = '<span class="link-host"> a.example</span>'
+    assert f'<a href="https://a.example" title="t" {rel}>a{host}</a>' in html
     assert f'<a href="mailto:b@b.example" {rel}>' in html
     assert f'<a href="https://c.example" {rel}>' in html
     assert f'<a href="http://www.d.org" {rel}>' in html
@@ -88,7 +90,7 @@ def test_links_lead_to_other_sites_only(markdown: Markdown, target: str) -> None
 @both_engines
 def test_an_image_becomes_a_link_to_it(markdown: Markdown) -> None:
     html = markdown.render("![a *cat*](https://i.example/?q=1&r=2)")
-    assert ">a cat</a>" in html
+    assert '>a cat<span class="link-host"> i.example</span></a>' in html
     assert 'href="https://i.example/?q=1&amp;r=2"' in html
     assert markdown.render("![](https://i.example/i.png)").count("https://i.example/i.png") == 2
 
@@ -98,7 +100,7 @@ def test_an_image_that_cannot_be_linked_becomes_its_text(markdown: Markdown) -> 
     assert markdown.render("![local](/i.png)") == "<p>local</p>\n"
     html = markdown.render("[![alt](https://i.example)](https://a.example)")
     assert html.count("<a ") == 1
-    assert ">alt</a>" in html
+    assert '>alt<span class="link-host"> a.example</span></a>' in html
 
 
 @both_engines

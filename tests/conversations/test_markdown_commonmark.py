@@ -11,7 +11,8 @@ from functools import cache
 
 import pytest
 
-from conversations.markdown import Markdown, RustEngine
+from conversations.engines import RustEngine
+from conversations.markdown import Markdown
 from tests.services import ROOT
 
 from .test_markdown_incremental import Page, check_every_step, pieces

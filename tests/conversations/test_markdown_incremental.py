@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from conversations.markdown import Markdown, PythonEngine, RustEngine
+from conversations.engines import PythonEngine, RustEngine
+from conversations.markdown import Markdown
 from streaming.incremental import IncrementalDocument
 from streaming.rendering import Delta
 
@@ -36,6 +37,7 @@ FRAGMENTS = [
     "&amp;", "日本語", "🙂", "\u2028", "\u0085", "\u00a0", "- [ ] task\n", "~~", "  \n",
     "\n\n[a]: https://a.example\n\n", "\n\n[b]: <https://b.example> 'B'\n\n",
     "\n\n> [a]: https://q.example\n\n",
+    "$x$", "$", "$$", "\n$$\n", "\n\\[\n", "\\]\n", "\\(", "\\)", "= b\n", "\n\n$$a\n- b\n$$\n\n",
 ]  # fmt: skip
 
 # Definitions and tables in places where comrak and pyromark do not agree what they are.

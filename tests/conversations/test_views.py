@@ -372,8 +372,8 @@ def test_a_page_that_does_not_reach_the_end_gets_nothing_put_under_it(
     assert messages_in(html) == []
     assert f'name="last" value="{pks[3]}"' in html
     assert f'name="leaf" value="{newest.answer.pk}"' in html
-    # Nor an offer to stop what it does not show.
-    assert "stop-form" not in html
+    # Stop is offered wherever one reads.
+    assert "stop-form" in html
     # Who sends a message from there reads on at its answer.
     finish(newest.answer, "Done")
     form = {"content": "Here", "key": str(uuid4())}
@@ -439,13 +439,15 @@ def test_only_an_accepted_message_brings_the_composer_another_key(client_of, own
     assert "composer-status" not in html
 
 
-def test_a_message_while_an_answer_runs_is_refused_with_its_text(client_of, owner, sent):
+def test_a_message_that_cannot_wait_is_refused_with_its_text(client_of, owner, sent):
+    for _ in range(10):
+        actions.send_message(sent.conversation, "Waits", key=uuid4())
     form = {"content": "My next words", "key": uuid4()}
     for headers in ({}, HTMX):
         response = client_of(owner).post(send_url(sent), form, headers=headers)
         html = response.content.decode()
         assert response.status_code == 422
-        assert "An answer is still running" in html
+        assert "10 messages are waiting already." in html
         assert "My next words" in html
         assert key_in(html) != form["key"]
     assert Message.objects.count() == 2

@@ -12,7 +12,7 @@ import aiohttp
 import pytest
 
 from conversations.lab import services
-from conversations.lab.services import Missing
+from conversations.lab.process import Missing
 from tests.services import Server, refuse, running_server
 
 from .people import Person

@@ -13,7 +13,7 @@ import pytest
 
 from chatsite.servers import SERVERS
 from conversations.lab import services
-from conversations.lab.services import Missing
+from conversations.lab.process import Missing
 from tests.services import Server, refuse, running_server
 
 from .people import Person

@@ -28,7 +28,7 @@ def ask(page: Page, text: str = "Tell me about streams", model: str = "") -> Non
         page.goto("/")
     if model:
         page.select_option("select[name=model]", f"openai:{model}")
-    # While an answer runs, Enter does not send.
+    # While an answer runs, what is sent waits.
     page.wait_for_selector(".stop-form", state="detached")
     page.fill("#composer-text", text)
     page.press("#composer-text", "Enter")

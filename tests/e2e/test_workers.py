@@ -16,7 +16,8 @@ import psycopg
 import pytest
 
 from conversations.lab import provider, services
-from conversations.lab.services import Worker, destroying
+from conversations.lab.commands import Worker
+from conversations.lab.process import destroying
 from conversations.markdown import renderer
 from tests.services import Server, running_server, wait_until
 

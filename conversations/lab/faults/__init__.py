@@ -41,6 +41,8 @@ class Fault:
     workers: int | None = None
     # Whether PostgreSQL keeps the site on a disk of its own, which can be filled.
     small_disk: bool = False
+    # Raises Missing where something that it needs beside the services is not installed.
+    check: Callable[[], object] | None = None
 
 
 FAULTS: dict[str, Fault] = {}
@@ -56,6 +58,7 @@ def fault(
     webs: int | None = None,
     workers: int | None = None,
     small_disk: bool = False,
+    check: Callable[[], object] | None = None,
 ) -> Callable[[Callable[[Run], Awaitable[None]]], Callable[[Run], Awaitable[None]]]:
     """Register an async function as the fault `name`, for example "F1" or "F12-30"."""
 
@@ -72,6 +75,7 @@ def fault(
             webs,
             workers,
             small_disk,
+            check,
         )
         return inject
 

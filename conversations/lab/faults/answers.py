@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from ..apart import apart
+from ..process import Process
 from ..run import ANSWERS, RATE, Run
-from ..services import Process
 from ..watched import Watched
 from . import fault
 from .providers import LONG_ENOUGH, expect_end, said

@@ -108,8 +108,9 @@ async def _stop(run: Run, watched: Watched) -> None:
     (token,) = (
         one.get("value") for one in forms[0].elements() if one.get("name") == "csrfmiddlewaretoken"
     )
-    # Near enough to the end for a request to be overtaken by it.
-    due = len(watched.oracle) * run.chance.uniform(0.5, 1)
+    # Near enough to the end for a request to be overtaken by it: often with the last text, however
+    # fast the machine is.
+    due = len(watched.oracle) * min(1, run.chance.uniform(0.5, 1.25))
     await run.until(
         lambda: any(sight.length >= due or sight.status for sight in watched.sights), "the end", 60
     )
@@ -117,7 +118,12 @@ async def _stop(run: Run, watched: Watched) -> None:
     run.expect(answer.status == 200, f"{watched.name}: the stop was answered {answer.status}")
 
 
-@fault("F30", "conversation or account deleted in mid-answer")
+@fault(
+    "F30",
+    "conversation or account deleted in mid-answer",
+    # Rows wait as long as their owner may have them back.
+    variables={"UNDO_SECONDS": "1"},
+)
 async def delete(run: Run) -> None:
     """Generators stop and readers are told within 2 s; no row is left behind."""
     # Long enough for the command that deletes people to start.

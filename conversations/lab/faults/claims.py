@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 import time
 
+from ..process import Process
 from ..run import Run
-from ..services import Process
 from ..site import CARRIES_ON
 from ..watched import Watched
 from . import fault

@@ -9,8 +9,8 @@ from uuid import UUID
 
 from conversations.bench.page import composer_of
 
+from ..process import Missing, Process
 from ..run import Run
-from ..services import Missing, Process
 from ..watched import Watched
 from . import fault
 from .restarts import restart
@@ -20,15 +20,20 @@ PROMPT_SECONDS = 2.0
 TIMES = "SELECT start_requested_at, started_at FROM streaming_stream WHERE id = {}"
 
 
-def faketime(offset: str) -> dict[str, str]:
-    """The environment of a process whose clock is wrong by `offset`, as "+1h". Raises Missing."""
+def library() -> str:
+    """The path of what makes a clock wrong. Raises Missing."""
     found = glob(LIBRARY)
     if not found:
         raise Missing("libfaketime", "faketime")
-    return {"LD_PRELOAD": found[0], "FAKETIME": offset, "DONT_FAKE_MONOTONIC": "1"}
+    return found[0]
 
 
-@fault("F24", "one process's clock is an hour ahead, then behind", webs=2)
+def faketime(offset: str) -> dict[str, str]:
+    """The environment of a process whose clock is wrong by `offset`, as "+1h". Raises Missing."""
+    return {"LD_PRELOAD": library(), "FAKETIME": offset, "DONT_FAKE_MONOTONIC": "1"}
+
+
+@fault("F24", "one process's clock is an hour ahead, then behind", webs=2, check=library)
 async def wrong_clock(run: Run) -> None:
     """Nothing expires or is taken over, pending streams start within 2 s whoever created them, and
     messages keep their order."""

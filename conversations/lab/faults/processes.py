@@ -92,8 +92,17 @@ async def terminate_generator(run: Run) -> None:
     long = await run.ask(6, tokens=int((drain + 20) * 10), rate=10, models=(STARTS_ANEW,))
     asked = await run.ask(14, tokens=400, rate=4 * RATE if run.short else RATE)
     await run.moment(0.15, 0.5, asked)
-    generator = run.chance.choice(run.site.generators)
-    calls = run.site.provider_calls(generator)
+    # One with something of both kinds, of two workers that share them by chance.
+    carrying = [one for one in asked if carries_on(one)]
+    generators = [
+        (generator, calls)
+        for generator in run.site.generators
+        if (calls := run.site.provider_calls(generator))
+        and held_by(calls, long)
+        and held_by(calls, carrying)
+    ]
+    run.expect(generators, "no process had answers of both kinds")
+    generator, calls = run.chance.choice(generators)
     outlasting = held_by(calls, long)
     generator.send(signal.SIGTERM)
     terminated = time.monotonic()
@@ -118,7 +127,7 @@ async def terminate_generator(run: Run) -> None:
     expect_ends(run)
     within = [one for one in [*asked, *late[0], *late[1]] if not has_ended(run, one, "done")]
     run.expect(not within, f"{[one.name for one in within]} had time to end")
-    handed = [one for one in held_by(calls, asked) if carries_on(one)]
+    handed = held_by(calls, carrying)
     if run.site.workers:
         run.steady(terminated, 2, handed)
     else:

@@ -7,8 +7,8 @@ import time
 from collections import Counter
 
 from ..people import Person
+from ..process import Process
 from ..run import Run
-from ..services import Process
 from ..watched import Sight
 from . import fault
 from .processes import carries_on

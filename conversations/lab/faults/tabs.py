@@ -14,8 +14,8 @@ from streaming.conf import conf
 from ..apart import Apart, apart
 from ..forwarder import Forwarder
 from ..lags import lags, percentile
+from ..process import destroying
 from ..run import ANSWERS, Run
-from ..services import destroying
 from ..sockets import deaf_socket, established
 from ..tab import SOCKET_PATH
 from ..watched import Watched

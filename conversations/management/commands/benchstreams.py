@@ -13,7 +13,7 @@ from conversations.bench.measure import Load
 from conversations.bench.series import NotPossible, series
 from conversations.bench.site import BenchmarkFailed, Setup
 from conversations.bench.texts import SHAPES
-from conversations.lab.services import Missing
+from conversations.lab.process import Missing
 
 FAILURES = (BenchmarkFailed, Missing, NotPossible, RuntimeError, TimeoutError)
 

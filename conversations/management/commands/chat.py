@@ -175,7 +175,9 @@ def send(person: Any, conversation: Conversation | None, text: str, model: str) 
     text = text.strip()
     if conversation is None:
         return actions.start_conversation(person, text, key=uuid.uuid4(), model=model)
-    return actions.send_message(conversation, text, key=uuid.uuid4())
+    sent = actions.send_message(conversation, text, key=uuid.uuid4(), may_wait=False)
+    assert isinstance(sent, Sent)
+    return sent
 
 
 async def print_answer(answer: Message, screen: Screen) -> None:

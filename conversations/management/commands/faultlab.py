@@ -16,11 +16,11 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from rich.console import Console
 from rich.table import Table
 
-from conversations.lab import faults
+from conversations.lab import disk, faults, site
 from conversations.lab.faults import Fault
 from conversations.lab.loops import observers_runner
+from conversations.lab.process import Missing
 from conversations.lab.run import Run
-from conversations.lab.services import Missing
 from conversations.lab.site import SETUPS, Ground, scaled
 
 FIELDS = ("fault", "setup", "runs", "lost", "doubled", "reordered", "recovery_s", "passed")
@@ -72,8 +72,10 @@ class Command(BaseCommand):
         seed = random.SystemRandom().randrange(10**6) if seed is None else seed
         self.say(f"seed {seed}")
         rows = []
+        setups = setups or list(SETUPS)
         try:
-            for row in run_all(chosen, setups or list(SETUPS), seed, short, logs):
+            check(chosen, setups)
+            for row in run_all(chosen, setups, seed, short, logs):
                 rows.append(row)
                 self.say(line_of(row))
         except Missing as missing:
@@ -100,6 +102,19 @@ def choose(names: list[str]) -> list[Fault]:
 
 def is_of(name: str, wanted: str) -> bool:
     return name == wanted or name.startswith(f"{wanted}-")
+
+
+def check(chosen: list[Fault], setups: list[str]) -> None:
+    """Raises Missing for what a run would miss, perhaps after half an hour."""
+    for setup in setups:
+        wanted = [one for one in chosen if setup in one.setups]
+        if wanted:
+            site.check(setup)
+        for one in wanted:
+            if one.check:
+                one.check()
+        if setup == "postgres" and any(one.small_disk for one in wanted):
+            disk.check()
 
 
 def run_all(
@@ -134,10 +149,10 @@ def run_one(one: Fault, ground: Ground, chance: random.Random, short: bool) -> d
                 workers=one.workers,
                 small_disk=one.small_disk,
                 short=short,
-            ) as site,
+            ) as place,
             observers_runner() as runner,
         ):
-            found = runner.run(play(one, Run(site, chance, short)))
+            found = runner.run(play(one, Run(place, chance, short)))
     except Exception as error:
         # One run that cannot be played must not hide the others' rows.
         found = failed(error)

@@ -11,11 +11,11 @@ import pytest
 from tests.services import ROOT, site_env
 
 
-def faultlab(tmp_path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def faultlab(tmp_path, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "manage.py", "faultlab", *arguments],
         cwd=ROOT,
-        env=site_env(tmp_path / "db.sqlite3", tmp_path),
+        env=site_env(tmp_path / "db.sqlite3", tmp_path) | env,
         capture_output=True,
         text=True,
     )
@@ -42,3 +42,10 @@ def test_an_unknown_fault_is_named(tmp_path):
     done = faultlab(tmp_path, "F99")
     assert done.returncode == 1
     assert "No fault F99; known are F1" in done.stderr
+
+
+def test_what_is_not_installed_is_told_before_the_first_run(tmp_path):
+    done = faultlab(tmp_path, "F1", PATH=str(tmp_path))
+    assert done.returncode == 1
+    assert "is not installed; on Debian: apt-get install" in done.stderr
+    assert "sqlite" not in done.stderr
