@@ -41,6 +41,20 @@ def field_encryption_key_is_set(**kwargs: Any) -> list[checks.CheckMessage]:
 
 
 @checks.register()
+def own_keys(**kwargs: Any) -> list[checks.CheckMessage]:
+    """OWN_KEYS names providers, and what people add can be encrypted."""
+    found: list[checks.CheckMessage] = []
+    if unknown := set(settings.OWN_KEYS) - {"openai", "anthropic"}:
+        message = f"OWN_KEYS: {', '.join(sorted(unknown))} is no provider."
+        hint = "Allowed are openai, anthropic, both with a comma between, or off."
+        found.append(checks.Error(message, hint=hint, id="chatsite.E002"))
+    if settings.OWN_KEYS and not settings.FIELD_ENCRYPTION_KEYS:
+        message = "OWN_KEYS is set, but without FIELD_ENCRYPTION_KEYS no key can be stored."
+        found.append(checks.Error(message, hint=MAKE_A_KEY, id="chatsite.E003"))
+    return found
+
+
+@checks.register()
 def default_model(**kwargs: Any) -> list[checks.CheckMessage]:
     """DEFAULT_MODEL reads `<provider>:<name>`."""
     provider, _, name = settings.DEFAULT_MODEL.partition(":")

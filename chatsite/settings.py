@@ -94,6 +94,7 @@ MIDDLEWARE = [
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "chatsite.accounts.middleware.guest_cookie",
+    "chatsite.accounts.middleware.chosen_language",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
 ]
@@ -173,6 +174,11 @@ GUEST_RETENTION_DAYS = envint("GUEST_RETENTION_DAYS", 90)
 
 LANGUAGE_CODE = envstr("LANGUAGE_CODE", "en")
 USE_I18N = True
+# What a person may choose, each in its own words; each is complete, or is not here. `make messages`
+# rebuilds their catalogues.
+LANGUAGES = [("en", "English"), ("ko", "한국어")]
+LOCALE_PATHS = [BASE_DIR / "chatsite" / "locale"]
+FORMAT_MODULE_PATH = "chatsite.formats"
 TIME_ZONE = envstr("TIME_ZONE", "UTC")
 USE_TZ = True
 
@@ -243,6 +249,10 @@ LOCAL_MODEL = envstr("LOCAL_MODEL", "auto")
 ECHO_DELAY_SECONDS = envint("ECHO_DELAY_MILLISECONDS", 50) / 1000
 # Tokens of context of every such model; 0: by family, else 4,096.
 MODEL_CONTEXT_TOKENS = envint("MODEL_CONTEXT_TOKENS", 0)
+# Providers to which people may add keys of their own: openai, anthropic; off.
+OWN_KEYS = [name for name in envlist("OWN_KEYS", []) if name != "off"]
+# Hosts that such a key may name as its server, or * for any with a public address; off.
+OWN_BASE_URLS = [host.lower() for host in envlist("OWN_BASE_URLS", []) if host != "off"]
 # Deadlines of an answer: connection, first token, silence between two reads, everything.
 PROVIDER_CONNECT_SECONDS = env_like("PROVIDER_CONNECT_SECONDS", 10.0)
 PROVIDER_FIRST_TOKEN_SECONDS = env_like("PROVIDER_FIRST_TOKEN_SECONDS", 120.0)

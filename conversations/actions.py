@@ -8,12 +8,13 @@ from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from streaming import actions as streams
 from streaming.models import Stream
 
-from . import providers
+from . import own_keys, personas, preferences
 from .exceptions import CannotContinue, Deleted, QueueFull, StillRunning, UnknownModel
 from .models import Conversation, Message, Role
 from .submissions import Queued, Sent, once, sent_or_queued, sent_with
@@ -26,23 +27,32 @@ QUEUE_MAX_MESSAGES = 10
 MARKUP = re.compile(r"^(#{1,6}\s+|>\s*|[-*+]\s+|[`~]{3,}.*$)+")
 
 
-def start_conversation(user: Any, content: str, *, key: UUID, model: str = "") -> Sent:
+def start_conversation(
+    user: Any, content: str, *, key: UUID, model: str = "", persona: int | None = None
+) -> Sent:
     """Store a new conversation of `user` with its first message and an answer that starts.
 
-    `model` is an id of the registry; empty means the site's default. The same `key` again returns
-    the same rows. Raises KeyReused, UnknownModel.
+    `model` is an id of the registry; empty means the person's default. `persona` is the pk of a
+    saved prompt of theirs, which becomes the chat's. The same `key` again returns the same rows.
+    Raises KeyReused, UnknownModel, UnknownPersona.
     """
-    _check_model(model)
+    _check_model(user, model)
+    system_prompt = personas.prompt_of(user, persona) if persona else ""
 
     def write() -> Sent:
         # Nobody else knows it yet: what `conversation_changed` does for an older one is not needed.
         conversation = Conversation.objects.create(
-            owner=user, title=title_from(content), model=model, version=1
+            owner=user,
+            title=title_from(content),
+            model=model,
+            system_prompt=system_prompt,
+            version=1,
         )
         list_changed(user.pk)
         return ask(conversation, content, version=1, parent=None)
 
-    return once(user, key, ("start", content, model), write, again=sent_with)
+    body = ("start", content, model, *([str(persona)] if persona else []))
+    return once(user, key, body, write, again=sent_with)
 
 
 def send_message(
@@ -126,7 +136,7 @@ def continue_answer(message: Message, *, key: UUID) -> Message:
             raise CannotContinue(_("This answer cannot be continued. Retry it instead."))
         answer.model = _model_to_continue(conversation, answer)
         # What the earlier parts cost; the end adds what this one does.
-        params = {"model": answer.model, "usage": answer.usage}
+        params = _params(conversation, answer.model) | {"usage": answer.usage}
         stream = streams.resume(cast("Stream", answer.stream), params)
         if stream is None:
             raise CannotContinue(_("This answer cannot be continued. Retry it instead."))
@@ -155,10 +165,27 @@ def rate(answer: Message, rating: str, word: str = "") -> None:
 
 def set_model(conversation: Conversation, model: str) -> None:
     """Let `model` give the conversation's next answers. Raises UnknownModel."""
-    _check_model(model)
+    _check_model(conversation.owner, model)
     with transaction.atomic():
         conversation.model = model
         conversation.save(update_fields=["model"])
+        conversation_changed(conversation.pk)
+
+
+def set_options(
+    conversation: Conversation, model: str, system_prompt: str, parameters: dict[str, Any]
+) -> None:
+    """What the conversation's next answers are asked with; empty is the person's default.
+
+    A model that is gone may stay. Raises UnknownModel.
+    """
+    if model != conversation.model:
+        _check_model(conversation.owner, model)
+    with transaction.atomic():
+        conversation.model = model
+        conversation.system_prompt = system_prompt
+        conversation.parameters = parameters
+        conversation.save(update_fields=["model", "system_prompt", "parameters"])
         conversation_changed(conversation.pk)
 
 
@@ -189,12 +216,12 @@ def start_answer(conversation: Conversation, prompt: Message | None, version: in
 
     For actions, within their transaction.
     """
-    model = conversation.model or providers.default_model_id()
+    model = conversation.model or preferences.default_model_id(conversation.owner)
     answer = Message.objects.create(
         conversation=conversation,
         parent=prompt,
         role=Role.ASSISTANT,
-        stream=streams.create(GENERATOR, {"model": model}, owner=conversation.owner),
+        stream=streams.create(GENERATOR, _params(conversation, model), owner=conversation.owner),
         model=model,
         version=version,
     )
@@ -204,11 +231,22 @@ def start_answer(conversation: Conversation, prompt: Message | None, version: in
     return answer
 
 
+def _params(conversation: Conversation, model: str) -> dict[str, Any]:
+    """What the generator is told; of a key of the person's own its row, never the key.
+
+    What is pushed about the answer speaks as the page that asked for it.
+    """
+    own = own_keys.params_of(conversation.owner_id, model)
+    return {"model": model, "language": get_language(), **own}
+
+
 def _model_to_continue(conversation: Conversation, answer: Message) -> str:
     """The chosen model; without a choice the one that began, as long as it is offered."""
     if conversation.model:
         return conversation.model
-    return answer.model if providers.choice(answer.model) else providers.default_model_id()
+    if preferences.choice_of(conversation.owner, answer.model):
+        return answer.model
+    return preferences.default_model_id(conversation.owner)
 
 
 def _queue(answer: Message, content: str) -> Queued:
@@ -246,6 +284,6 @@ def refuse_while_running(conversation: Conversation) -> None:
         )
 
 
-def _check_model(model: str) -> None:
-    if model and providers.choice(model) is None:
-        raise UnknownModel(_("The model %(model)s is not available.") % {"model": model})
+def _check_model(user: Any, model: str) -> None:
+    if model and preferences.choice_of(user, model) is None:
+        raise UnknownModel.of(model)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from django.utils.translation import gettext as _
+
 
 class Refused(Exception):
     """An action was refused; the text is a sentence for the person who asked."""
@@ -29,5 +31,14 @@ class Deleted(Refused):
     """The conversation was deleted while the form was on its way."""
 
 
+class UnknownPersona(Refused):
+    """The saved prompt was deleted, or is somebody else's."""
+
+
 class UnknownModel(Refused):
     """The model is not one that this site offers."""
+
+    @classmethod
+    def of(cls, model: str) -> UnknownModel:
+        """The refusal that names it."""
+        return cls(_("The model %(model)s is not available.") % {"model": model})

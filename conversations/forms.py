@@ -103,6 +103,7 @@ class QueuedForm(SpokenForm):
 class MessageForm(ContentForm):
     # Only a conversation's first form chooses; later ones have the conversation's model.
     model = forms.CharField(required=False, max_length=200)
+    persona = forms.IntegerField(required=False, min_value=1)
 
 
 class ModelForm(SpokenForm):

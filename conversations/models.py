@@ -9,12 +9,14 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from streaming.models import EndReason, Status, Stream
 from streaming.reader import text_of
 
 TITLE_MAX_CHARS = 200
+NAME_MAX_CHARS = 80
 
 
 class Role(models.TextChoices):
@@ -224,7 +226,7 @@ class QueuedMessage(models.Model):
         ordering = ["id"]
 
     def __str__(self) -> str:
-        return f"{_('Queued message')} {self.pk}"
+        return gettext("Queued message %(number)s") % {"number": self.pk}
 
 
 class Submission(models.Model):
@@ -249,3 +251,70 @@ class Submission(models.Model):
 
     def __str__(self) -> str:
         return f"{self.user_id} {self.key}"
+
+
+class Defaults(models.Model):
+    """What a person's chats use where a chat itself says nothing; empty means the site's."""
+
+    user = models.OneToOneField(
+        settings.AUTH_USER_MODEL,
+        primary_key=True,
+        on_delete=models.CASCADE,
+        related_name="defaults",
+    )
+    # As in Conversation.
+    model = models.CharField(max_length=200, blank=True)
+    system_prompt = models.TextField(blank=True)
+    parameters = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        verbose_name_plural = "defaults"
+
+    def __str__(self) -> str:
+        return f"Defaults of {self.user_id}"
+
+
+class Persona(models.Model):
+    """A system prompt that a person keeps under a name."""
+
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="personas"
+    )
+    name = models.CharField(max_length=NAME_MAX_CHARS)
+    prompt = models.TextField()
+
+    class Meta:
+        ordering = ["name", "pk"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class ProviderKey(models.Model):
+    """A person's own key to a provider; what may be shown of it is its last four characters."""
+
+    user = models.ForeignKey(
+        settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="provider_keys"
+    )
+    # openai (any server that speaks its protocol) or anthropic.
+    provider = models.CharField(max_length=20)
+    base_url = models.CharField(max_length=500)
+    # By `encryption`, bound to the user and the origin.
+    ciphertext = models.TextField(editable=False)
+    last4 = models.CharField(max_length=4)
+    # What the provider listed when it was last asked: name, label, context_tokens.
+    listed = models.JSONField(default=list, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        ordering = ["provider"]
+        constraints = [
+            models.UniqueConstraint(fields=["user", "provider"], name="provider_key_one_each"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.provider} …{self.last4}"
+
+    @property
+    def provider_name(self) -> str:
+        return {"openai": "OpenAI", "anthropic": "Anthropic"}[self.provider]

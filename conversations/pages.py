@@ -13,10 +13,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django_htmx.http import reswap, retarget
 
-from . import providers
+from . import preferences, providers
 from .forms import EditForm, MessageForm, QueuedForm, ShownForm, SpokenForm
-from .models import Conversation, Message, Role
+from .models import Conversation, Message, Persona, Role
 from .paths import Tree, changes_since
+from .providers.base import ModelChoice
 from .requests import HtmxRequest, conversation_of, refused
 from .sidebar import sidebar_context
 from .submissions import Sent
@@ -55,7 +56,7 @@ def refusal(
         response = page(request, *args, form)
     elif isinstance(form, MessageForm):
         conversation = args[0] if args else None
-        context = _composer_context(conversation, form)
+        context = _composer_context(request, conversation, form)
         response = render(request, "conversations/_composer.html", context)
         reswap(retarget(response, "#composer"), "outerHTML")
     else:
@@ -107,7 +108,7 @@ def changed(
         last=shown.cleaned_data["last"] or 0,
     )
     context: dict[str, Any] = {"conversation": conversation, "changes": changes, "form": form}
-    context |= said
+    context |= said | model_context(request, conversation)
     if gone and gone.pk not in changes.removed:
         changes.removed.append(gone.pk)
     drawn = [*changes.changed, *changes.added]
@@ -171,7 +172,7 @@ def _window_context(path: list[int], start: int, stop: int) -> dict[str, Any]:
 def start_page(
     request: HtmxRequest, form: SpokenForm, deleted: Conversation | None = None
 ) -> HttpResponse:
-    context = _composer_context(None, form) | {"examples": EXAMPLES, "deleted": deleted}
+    context = _composer_context(request, None, form) | {"examples": EXAMPLES, "deleted": deleted}
     return render_page(request, "start", context)
 
 
@@ -198,7 +199,7 @@ def chat_page(
     else:
         context = _path_context(request, conversation, edit_form)
     shown = context["messages_shown"]
-    context |= _composer_context(conversation, form)
+    context |= _composer_context(request, conversation, form)
     is_whole = shown and not context["last_shown"]
     context |= _state_context(shown[-1] if is_whole else conversation.leaf)
     for queued in context["queue"]:
@@ -278,22 +279,34 @@ def render_page(request: HtmxRequest, name: str, context: dict[str, Any]) -> Htt
     return render(request, f"conversations/{name}.html", context)
 
 
-def _composer_context(conversation: Conversation | None, form: SpokenForm) -> dict[str, Any]:
+def _composer_context(
+    request: HtmxRequest, conversation: Conversation | None, form: SpokenForm
+) -> dict[str, Any]:
     return {
         "form": form,
         "conversation": conversation,
         "message_limit": settings.MESSAGE_MAX_CHARS,
-        **model_context(conversation),
+        # Only a new chat begins with one.
+        "personas": [] if conversation else Persona.objects.filter(owner=request.user.pk),
+        **model_context(request, conversation),
     }
 
 
-def model_context(conversation: Conversation | None) -> dict[str, Any]:
+def model_context(request: HtmxRequest, conversation: Conversation | None) -> dict[str, Any]:
     """The models to choose from; `model` is None when the conversation's own is gone."""
-    default = providers.choice(providers.default_model_id())
+    models = preferences.models_of(request.user)
+    by_id = {choice.id: choice for choice in models}
+
+    def choice_of(model_id: str) -> ModelChoice | None:
+        return by_id.get(model_id) or providers.choice(model_id)
+
+    chosen = preferences.defaults_of(request.user.pk).model
+    default = choice_of(chosen) if chosen else None
+    default = default or providers.choice(providers.default_model_id())
     wanted = conversation.model if conversation else ""
-    model = providers.choice(wanted) if wanted else default
+    model = choice_of(wanted) if wanted else default
     return {
-        "models": providers.models(),
+        "models": models,
         "default_model": default,
         "model": model,
         "is_demo": model is not None and model.id.startswith(DEMO_PROVIDERS),

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 from uuid import UUID
 
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from streaming.exceptions import StreamFailed
@@ -15,7 +16,7 @@ from streaming.executors import run_generator
 from streaming.generators import End
 from streaming.models import EndReason, Status, Stream
 
-from . import providers, queueing, titles
+from . import own_keys, preferences, providers, queueing, titles
 from .context import TooLong, fit
 from .models import Conversation, Message, Role
 from .paths import Tree, messages_of
@@ -23,6 +24,7 @@ from .providers.base import (
     ChatRequest,
     Finished,
     ModelChoice,
+    Provider,
     ProviderError,
     Reasoning,
     Text,
@@ -59,10 +61,15 @@ def plan_of(stream: Stream) -> Plan:
     """Read the path of messages that the answer of `stream` answers; queries."""
     answer = Message.objects.select_related("conversation").get(stream=stream.pk)
     conversation = answer.conversation
+    defaults = preferences.defaults_of(conversation.owner_id)
     path = Tree.of(conversation.pk).path_to(answer.parent_id)
     turns = [Turn(turn.role, turn.content) for turn in messages_of(path) if turn.content]
     return Plan(
-        conversation.pk, answer.model, turns, conversation.system_prompt, conversation.parameters
+        conversation.pk,
+        answer.model,
+        turns,
+        conversation.system_prompt or defaults.system_prompt,
+        defaults.parameters | conversation.parameters,
     )
 
 
@@ -76,10 +83,12 @@ async def generate(
     missing.
     """
     plan = await run_generator(plan_of, stream)
+    is_own = own_keys.is_own(plan.model)
     try:
-        provider, name = providers.provider_for(plan.model)
-        choice = providers.choice(plan.model)
-        assert choice is not None  # the registry gave its provider
+        if is_own:
+            provider, name, choice = await run_generator(own_keys.provider_for, stream, plan.model)
+        else:
+            provider, name, choice = _of_the_site(plan.model)
         carries_on = provider.carries_on
         request, left_out = _request(plan, name, choice, committed, carries_on=carries_on)
         usage: Usage | None = None
@@ -103,8 +112,18 @@ async def generate(
                         yield End(event.reason, _result(plan.model, usage, left_out))
                         return
     except ProviderError as error:
-        raise StreamFailed(error.code, error.detail) from error
+        detail = error.detail
+        if is_own and error.code == EndReason.REFUSED:
+            detail = str(own_keys.REFUSED)
+        raise StreamFailed(error.code, detail) from error
     raise StreamFailed(EndReason.CUT)
+
+
+def _of_the_site(model: str) -> tuple[Provider, str, ModelChoice]:
+    provider, name = providers.provider_for(model)
+    choice = providers.choice(model)
+    assert choice is not None  # the registry gave its provider
+    return provider, name, choice
 
 
 def _request(
@@ -118,7 +137,7 @@ def _request(
         fitted = fit(plan.turns, tokens=room, system=plan.system, prefix=prefix)
     except TooLong:
         sentence = TOO_LONG_TO_CONTINUE if committed else TOO_LONG
-        raise StreamFailed(EndReason.TOO_LONG, str(sentence)) from None
+        raise StreamFailed(EndReason.TOO_LONG, sentence) from None
     request = ChatRequest(
         model=name,
         turns=[*fitted.turns, *go_on],
@@ -229,3 +248,9 @@ def carries_on(stream: Stream) -> bool:
 def foot_context(stream: Stream) -> dict[str, Any]:
     """What the foot template needs beside the stream; of an open one nothing."""
     return {} if stream.is_open else {"message": _message_of(stream)}
+
+
+def language(stream: Stream) -> str:
+    """The language that the owner chose, else that of the page that asked for the answer."""
+    chosen = getattr(stream.owner, "language", "")
+    return chosen or stream.params.get("language") or settings.LANGUAGE_CODE

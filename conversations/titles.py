@@ -29,8 +29,8 @@ ASK = (
     "Write a title for this conversation: at most six words, in its language, without quotation "
     "marks. Answer with the title alone."
 )
-# They have no model, or one that is too small to write titles.
-UNTITLED = ("echo:", "local:")
+# They have no model, or one that is too small to write titles, or a person pays for each request.
+UNTITLED = ("echo:", "local:", "own-")
 QUOTES = "\"'“”„«»‘’「」『』"
 
 logger = logging.getLogger(__name__)

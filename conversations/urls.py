@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from . import branch_views, queue_views, sidebar_views, views
+from . import branch_views, queue_views, settings_views, sidebar_views, views
 
 app_name = "conversations"
 urlpatterns = [
@@ -42,6 +42,18 @@ urlpatterns = [
     path("messages/<int:pk>/text/", branch_views.message_text, name="message-text"),
     path("messages/<int:pk>/rate/", branch_views.message_rate, name="message-rate"),
     path("messages/<int:pk>/fork/", branch_views.message_fork, name="message-fork"),
+    path(
+        "c/<uuid:pk>/settings/", settings_views.conversation_settings, name="conversation-settings"
+    ),
+    path("settings/", settings_views.settings_page, name="settings"),
+    path("settings/answers/", settings_views.answers, name="settings-answers"),
+    path("settings/appearance/", settings_views.appearance, name="settings-appearance"),
+    path("settings/prompts/", settings_views.persona_create, name="persona-create"),
+    path("settings/prompts/<int:pk>/", settings_views.persona_detail, name="persona-detail"),
+    path("settings/prompts/<int:pk>/delete/", settings_views.persona_delete, name="persona-delete"),
+    path("settings/keys/", settings_views.key_create, name="key-create"),
+    path("settings/keys/<int:pk>/test/", settings_views.key_test, name="key-test"),
+    path("settings/keys/<int:pk>/delete/", settings_views.key_delete, name="key-delete"),
     path("search/", sidebar_views.search, name="search"),
     path("sidebar/", sidebar_views.sidebar, name="sidebar"),
 ]

@@ -164,5 +164,5 @@ def conversation_model(request: HtmxRequest, pk: UUID) -> HttpResponse:
         return refusal(request, form, status, chat_page, conversation)
     if not request.htmx:
         return redirect(conversation)
-    context = {"conversation": conversation, "form": form, **model_context(conversation)}
+    context = {"conversation": conversation, "form": form, **model_context(request, conversation)}
     return render(request, "conversations/_model_chosen.html", context)

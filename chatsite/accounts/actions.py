@@ -6,6 +6,7 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
+from conversations.own_keys import move_preferences
 from conversations.purging import purge
 from streaming import actions as streams
 from streaming.models import EndReason
@@ -63,6 +64,8 @@ def bring_chats_along(guest_pk: int, account: User) -> int:
         guest.conversations.update(owner=account)
         guest.streams.update(owner=account)
         guest.submissions.update(user=account)
+        guest.personas.update(owner=account)
+        move_preferences(guest, account)
         User.objects.filter(pk=account.pk).update(version=F("version") + 1)
         guest.delete()
     return count

@@ -8,6 +8,7 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Lower
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 
@@ -59,6 +60,11 @@ class UserManager(BaseUserManager["User"]):
         return self.get_or_create(guest_key=guest_key, defaults={"password": password})[0]
 
 
+class Theme(models.TextChoices):
+    LIGHT = "light", _("Light")
+    DARK = "dark", _("Dark")
+
+
 class User(AbstractUser):
     """A person: a guest (no email, no password) or, after sign-up on the same row, an account."""
 
@@ -71,6 +77,10 @@ class User(AbstractUser):
     guest_key = models.CharField(max_length=64, null=True, blank=True, unique=True, editable=False)
     # Raised in each action's transaction; open pages compare it to know that their sidebar is old.
     version = models.PositiveBigIntegerField(default=0, editable=False)
+
+    # How pages look and which language they speak; empty: as the browser has it.
+    theme = models.CharField(max_length=5, choices=Theme.choices, blank=True)
+    language = models.CharField(max_length=10, blank=True)
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS = []
@@ -98,7 +108,7 @@ class User(AbstractUser):
         ]
 
     def __str__(self) -> str:
-        return self.email or f"Guest {self.pk}"
+        return self.email or gettext("Guest %(number)s") % {"number": self.pk}
 
     @property
     def is_guest(self) -> bool:

@@ -24,10 +24,13 @@ class Anthropic:
     # Newer models refuse a final assistant message, so none is sent.
     carries_on = False
 
-    def __init__(self, base_url: str, key: str, *, answer_tokens: int = 4_096) -> None:
+    def __init__(
+        self, base_url: str, key: str, *, answer_tokens: int = 4_096, public_only: bool = False
+    ) -> None:
         self._base_url = base_url.rstrip("/")
         self._key = key
         self._answer_tokens = answer_tokens
+        self._public_only = public_only
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         call = Call(
@@ -35,6 +38,7 @@ class Anthropic:
             url=f"{self._base_url}/v1/messages",
             headers=headers(self._key),
             payload=self._payload(request),
+            public_only=self._public_only,
         )
         return converse(call, MessageDecoder())
 
@@ -48,7 +52,11 @@ class Anthropic:
         }
         if request.system:
             payload["system"] = request.system
-        return payload | {k: v for k, v in request.parameters.items() if k in PARAMETERS}
+        payload |= {k: v for k, v in request.parameters.items() if k in PARAMETERS}
+        if "temperature" in payload:
+            # Its scale ends at 1, that of others at 2; more is refused.
+            payload["temperature"] = min(1.0, payload["temperature"])
+        return payload
 
 
 def headers(key: str) -> dict[str, str]:

@@ -10,6 +10,8 @@ import time
 from typing import Any
 
 from django.conf import settings
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from .base import ModelChoice, ProviderError
 
@@ -18,6 +20,7 @@ logger = logging.getLogger(__name__)
 # Providers whose servers can tell what they offer.
 LISTED = ("openai", "anthropic")
 OPENAI_URL = "https://api.openai.com/v1"
+ANTHROPIC_URL = "https://api.anthropic.com"
 LIST_SECONDS = 600
 LIST_AGAIN_SECONDS = 60
 DEFAULT_CONTEXT_TOKENS = 4_096
@@ -98,10 +101,10 @@ def choice_of(provider: str, name: str, *, label: str = "", context: int = 0) ->
     )
 
 
-def _note(provider: str) -> str:
+def _note(provider: str) -> str | Promise:
     if provider == "anthropic":
         return "Anthropic"
-    return "OpenAI" if _is_official() else "own server"
+    return "OpenAI" if _is_official() else _("own server")
 
 
 def _is_official() -> bool:
@@ -150,22 +153,32 @@ def forget() -> None:
 
 
 async def _fetch(provider: str) -> list[ModelChoice]:
+    if provider == "anthropic":
+        address, key = settings.ANTHROPIC_BASE_URL, settings.ANTHROPIC_API_KEY
+    else:
+        address, key = settings.OPENAI_BASE_URL, settings.OPENAI_API_KEY
+    return await fetch_list(provider, address, key)
+
+
+async def fetch_list(
+    provider: str, base_url: str, key: str, *, public_only: bool = False
+) -> list[ModelChoice]:
+    """What the server at `base_url` says it offers. Raises ProviderError."""
     from . import anthropic
     from .transport import fetch_json
 
+    base_url = base_url.rstrip("/")
     if provider == "anthropic":
-        url = f"{settings.ANTHROPIC_BASE_URL.rstrip('/')}/v1/models?limit=100"
-        headers = anthropic.headers(settings.ANTHROPIC_API_KEY)
+        url, headers = f"{base_url}/v1/models?limit=100", anthropic.headers(key)
     else:
-        url = f"{settings.OPENAI_BASE_URL.rstrip('/')}/models"
-        key = settings.OPENAI_API_KEY
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-    return _choices_in(provider, await fetch_json(url, headers))
+        url, headers = f"{base_url}/models", {"Authorization": f"Bearer {key}"} if key else {}
+    answer = await fetch_json(url, headers, public_only=public_only)
+    return _choices_in(provider, answer, is_official=base_url == OPENAI_URL)
 
 
-def _choices_in(provider: str, answer: Any) -> list[ModelChoice]:
+def _choices_in(provider: str, answer: Any, *, is_official: bool) -> list[ModelChoice]:
     """The choices in a server's answer: newest first where it says so, else in its order."""
-    openai = provider == "openai" and _is_official()
+    openai = provider == "openai" and is_official
     try:
         useless = _NOT_CHAT_OPENAI if openai else _NOT_CHAT
         items = [item for item in answer["data"] if not useless.search(_name(item))]
@@ -178,7 +191,7 @@ def _choices_in(provider: str, answer: Any) -> list[ModelChoice]:
             for item in items
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ProviderError("provider", "The provider's list cannot be read.") from error
+        raise ProviderError("provider", _("The provider's list cannot be read.")) from error
 
 
 def _name(item: dict[str, Any]) -> str:

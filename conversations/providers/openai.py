@@ -30,12 +30,14 @@ class OpenAI:
         name: str = "openai",
         carries_on: bool = False,
         extra: Mapping[str, Any] | None = None,
+        public_only: bool = False,
     ) -> None:
         self.carries_on = carries_on
         self._name = name
         self._base_url = base_url.rstrip("/")
         self._key = key
         self._extra = dict(extra or {})
+        self._public_only = public_only
 
     def stream(self, request: ChatRequest) -> AsyncGenerator[Event, None]:
         call = Call(
@@ -44,6 +46,7 @@ class OpenAI:
             headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
             payload=self._payload(request),
             amend=self._without_stream_options,
+            public_only=self._public_only,
         )
         return converse(call, ChatDecoder(think_tags=not request.prefix))
 

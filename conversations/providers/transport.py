@@ -10,13 +10,15 @@ import json
 import logging
 from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 import aiohttp
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from streaming.supervisor import next_tick
 
+from .addresses import PublicResolver
 from .base import Event, Finished, ProviderError, Reasoning, Text
 from .decoding import Decoder
 from .errors import cut, error_of, seconds_of, unreadable
@@ -24,7 +26,7 @@ from .sse import EventParser
 
 logger = logging.getLogger(__name__)
 
-UNREACHABLE = "The provider cannot be reached."
+UNREACHABLE = _("The provider cannot be reached.")
 RETRIES = 2
 RETRY_AFTER_MAX_SECONDS = 30
 # A provider that has said its last word may still send its usage, but not for long.
@@ -73,29 +75,32 @@ class Call:
     payload: dict[str, Any]
     # (payload, status, body of a refusal) -> what to send instead, or None; asked until it acts.
     amend: Callable[[dict[str, Any], int, str], dict[str, Any] | None] | None = None
+    # A person chose the address: nothing inside this network may be reached by it.
+    public_only: bool = False
 
 
-_sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
-_keepers: dict[asyncio.AbstractEventLoop, AsyncGenerator[aiohttp.ClientSession, None]] = {}
+# (event loop, whether it connects to public addresses alone).
+Place: TypeAlias = tuple[asyncio.AbstractEventLoop, bool]
+_sessions: dict[Place, aiohttp.ClientSession] = {}
+_keepers: dict[Place, AsyncGenerator[aiohttp.ClientSession, None]] = {}
 
 
-async def session() -> aiohttp.ClientSession:
+async def session(*, public_only: bool = False) -> aiohttp.ClientSession:
     """This loop's client session, opened at first use.
 
     It closes with the loop: `loop.shutdown_asyncgens()`, part of `asyncio.run`, ends its keeper.
     """
-    loop = asyncio.get_running_loop()
-    if loop not in _sessions:
-        _keepers[loop] = keeper = _keep_session(loop)
+    place = (asyncio.get_running_loop(), public_only)
+    if place not in _sessions:
+        _keepers[place] = keeper = _keep_session(place)
         await anext(keeper)
-    return _sessions[loop]
+    return _sessions[place]
 
 
-async def _keep_session(
-    loop: asyncio.AbstractEventLoop,
-) -> AsyncGenerator[aiohttp.ClientSession, None]:
+async def _keep_session(place: Place) -> AsyncGenerator[aiohttp.ClientSession, None]:
+    resolver = PublicResolver() if place[1] else None
     opened = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0),
+        connector=aiohttp.TCPConnector(limit=0, resolver=resolver),
         cookie_jar=aiohttp.DummyCookieJar(),
         # Compressed answers are neither asked for nor unpacked: none grows beyond what was sent.
         auto_decompress=False,
@@ -103,11 +108,11 @@ async def _keep_session(
         # A proxy of the environment would see keys and people's text.
         trust_env=False,
     )
-    _sessions[loop] = opened
+    _sessions[place] = opened
     try:
         yield opened
     finally:
-        del _sessions[loop], _keepers[loop]
+        del _sessions[place], _keepers[place]
         await opened.close()
 
 
@@ -151,12 +156,14 @@ async def converse(call: Call, decoder: Decoder) -> AsyncGenerator[Event, None]:
         raise
 
 
-async def fetch_json(url: str, headers: dict[str, str]) -> Any:
+async def fetch_json(url: str, headers: dict[str, str], *, public_only: bool = False) -> Any:
     """The JSON at `url`. Raises ProviderError."""
     try:
         async with (
             asyncio.timeout(Limits.from_settings().connect),
-            (await session()).get(url, headers=headers, allow_redirects=False) as response,
+            (await session(public_only=public_only)).get(
+                url, headers=headers, allow_redirects=False
+            ) as response,
         ):
             body = await _body(response, MODEL_LIST_MAX_BYTES)
             if response.status != 200:
@@ -235,11 +242,11 @@ class Watch:
 
 
 def _silent() -> ProviderError:
-    return ProviderError("idle", "The provider fell silent.")
+    return ProviderError("idle", _("The provider fell silent."))
 
 
 def _late() -> ProviderError:
-    return ProviderError("deadline", "The answer took too long.")
+    return ProviderError("deadline", _("The answer took too long."))
 
 
 async def _read(response: aiohttp.ClientResponse, watch: Watch, decoder: Decoder) -> bytes:
@@ -304,7 +311,7 @@ async def _open(call: Call, limits: Limits, began: float) -> aiohttp.ClientRespo
 async def _post(
     call: Call, payload: dict[str, Any], limits: Limits, began: float
 ) -> aiohttp.ClientResponse:
-    client = await session()
+    client = await session(public_only=call.public_only)
     try:
         async with asyncio.timeout_at(began + limits.first_token):
             return await client.post(

@@ -16,6 +16,7 @@ from django.utils.translation import gettext as _
 from streaming.models import Stream
 
 from .. import providers
+from ..providers.base import ModelChoice
 from ..sidebar import short_age
 
 register = template.Library()
@@ -51,6 +52,12 @@ def model_label(model_id: str) -> str:
     """What people call the model `model_id`, also when it is no longer offered."""
     choice = providers.choice(model_id)
     return choice.label if choice else model_id.partition(":")[2]
+
+
+@register.filter
+def is_among(model_id: str, models: list[ModelChoice]) -> bool:
+    """Whether the model can still be picked from `models`."""
+    return any(choice.id == model_id for choice in models)
 
 
 @register.filter

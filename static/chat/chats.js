@@ -45,6 +45,7 @@ function openMenu(menu, button) {
 
 document.addEventListener("htmx:afterSwap", ({ target, detail }) => {
   if (target.id === "chat-menu") openMenu(target, detail.requestConfig.elt);
+  if (target.id === "chat-panel" && !target.matches(":popover-open")) target.showPopover();
   const field = $(".rename-form [name=title]", target);
   if (field) {
     field.focus();

@@ -100,6 +100,22 @@ function keepPlace() {
 
 document.addEventListener("htmx:afterSwap", keepPlace);
 
+// What stands above it gets its own heights in the first frames; a reader's hand ends this.
+const SETTLING_FRAMES = 40;
+let isHeld = false;
+
+function jumpTo(found, frames) {
+  if (!isHeld || !found.isConnected || !frames) return;
+  found.scrollIntoView({ block: "start" });
+  jumpedTo = scroller.scrollTop;
+  const isReady = document.readyState === "complete";
+  requestAnimationFrame(() => jumpTo(found, isReady ? frames - 1 : SETTLING_FRAMES));
+}
+
+for (const hand of ["wheel", "touchstart", "pointerdown", "keydown"]) {
+  document.addEventListener(hand, () => { isHeld = false; }, { passive: true });
+}
+
 export function watchScroller() {
   const shown = $(".scroller");
   if (shown === scroller) return;
@@ -112,46 +128,13 @@ export function watchScroller() {
   jumpedTo = null;
   if (found) {
     found.dataset.found = "";
-    found.scrollIntoView({ block: "start" });
-    jumpedTo = scroller.scrollTop;
-    pin(found);
+    isHeld = true;
+    jumpTo(found, SETTLING_FRAMES);
   } else if (isStuck) toEnd();
   lastTop = scroller.scrollTop;
   scroller.addEventListener("scroll", onScroll, { passive: true });
   growth.observe(scroller);
   growth.observe($(".messages"));
-}
-
-// --- A message is held where it is while what stands above it comes, or gets its own heights
-
-const PINNED_FRAMES = 20;
-let pinned = null; // the message, and how far down in the scroller it begins
-
-const depthOf = (message) => message.getBoundingClientRect().top + scroller.scrollTop;
-
-// The browser's own anchor would count the same heights twice.
-function pin(message) {
-  const isHeld = Boolean(pinned);
-  scroller.style.overflowAnchor = "none";
-  pinned = { message, depth: depthOf(message), frames: PINNED_FRAMES };
-  if (!isHeld) requestAnimationFrame(keepPinned);
-}
-
-function keepPinned() {
-  const { message, depth } = pinned;
-  if (message.isConnected && pinned.frames > 0) {
-    pinned.frames -= 1;
-    pinned.depth = depthOf(message);
-    const isAtJump = scroller.scrollTop === jumpedTo;
-    // Whatever the reader has scrolled meanwhile stays scrolled.
-    if (pinned.depth !== depth) scroller.scrollTop += pinned.depth - depth;
-    if (isAtJump) jumpedTo = scroller.scrollTop;
-    lastTop = scroller.scrollTop;
-    requestAnimationFrame(keepPinned);
-  } else {
-    pinned = null;
-    scroller.style.overflowAnchor = "";
-  }
 }
 
 // --- Earlier and later messages come when one gets near; what is read stays where it is
@@ -167,11 +150,35 @@ export function watchEdges() {
   document.querySelectorAll(".elsewhere").forEach((edge) => nearness.observe(edge));
 }
 
-// The first message that reaches into what is seen.
+// While what came above it gets its own heights, the browser's own anchor would count them twice.
+const PINNED_FRAMES = 20;
+let pinned = null; // the first message that reaches into what is seen, and how far down it begins
+
+const depthOf = (message) => message.getBoundingClientRect().top + scroller.scrollTop;
+
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   if (!detail.target.matches(".elsewhere-earlier")) return;
   const { top } = scroller.getBoundingClientRect();
   const messages = [...scroller.querySelectorAll(".message")];
   const message = messages.find((one) => one.getBoundingClientRect().bottom > top);
-  if (message) pin(message);
+  if (!message) return;
+  scroller.style.overflowAnchor = "none";
+  pinned = { message, depth: depthOf(message), frames: PINNED_FRAMES };
 });
+
+function keepPinned() {
+  if (!pinned) return;
+  const { message, depth } = pinned;
+  if (message.isConnected && pinned.frames > 0) {
+    pinned.frames -= 1;
+    pinned.depth = depthOf(message);
+    // Whatever the reader has scrolled meanwhile stays scrolled.
+    scroller.scrollTop += pinned.depth - depth;
+    requestAnimationFrame(keepPinned);
+  } else {
+    pinned = null;
+    scroller.style.overflowAnchor = "";
+  }
+}
+
+document.addEventListener("htmx:afterSwap", () => pinned?.frames === PINNED_FRAMES && keepPinned());

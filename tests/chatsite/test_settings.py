@@ -55,6 +55,7 @@ def test_no_migration_is_missing(production):
     ("name", "value", "message"),
     [
         ("FIELD_ENCRYPTION_KEYS", "short", "chatsite.E001"),
+        ("OWN_KEYS", "openai,magic", "chatsite.E002"),
         ("DEFAULT_MODEL", "gpt-4o", "chatsite.W002"),
         ("DATABASE_URL", "mysql://host/name", "DATABASE_URL has the scheme 'mysql'"),
         ("TRUSTED_PROXIES", "10.0.0.1/8", "TRUSTED_PROXIES: 10.0.0.1/8 has host bits set"),

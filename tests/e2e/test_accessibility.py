@@ -1,0 +1,61 @@
+"""axe-core finds nothing serious on any page, in any state that matters, in both themes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from scripts.states import STATES, THEMES, SeededSite, State, seeded_site, shown
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+pytestmark = pytest.mark.e2e
+
+AXE = Path(__file__).parent.parent / "vendor" / "axe.min.js"
+
+
+@pytest.fixture(scope="module")
+def site() -> Iterator[SeededSite]:
+    with seeded_site() as site:
+        yield site
+
+
+def serious(page: Page) -> list[str]:
+    """What keeps people from using the page: rule, element and why, a line each."""
+    page.evaluate(AXE.read_text(encoding="utf-8"))
+    found: list[dict[str, Any]] = page.evaluate("axe.run().then(result => result.violations)")
+    return [
+        f"{violation['id']}: {node['target']} {node['failureSummary']}"
+        for violation in found
+        if violation["impact"] in ("serious", "critical")
+        for node in violation["nodes"]
+    ]
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+def test_nothing_keeps_people_from_using_a_page(
+    browser: Browser, site: SeededSite, state: State, theme: str
+) -> None:
+    # axe is put into the page, which the pages' own policy would refuse.
+    with shown(browser, site, state, theme=theme, bypass_csp=True) as page:
+        assert serious(page) == []
+
+
+def test_what_keeps_people_from_using_a_page_would_be_seen(
+    browser: Browser, site: SeededSite
+) -> None:
+    with shown(browser, site, STATES[0], bypass_csp=True) as page:
+        page.evaluate(
+            "document.querySelector('.lead').style.color = '#ccc';"
+            "document.querySelector('.send-button').removeAttribute('aria-label');"
+            "document.querySelector('.send-button').removeAttribute('title');"
+        )
+        assert {line.partition(":")[0] for line in serious(page)} == {
+            "color-contrast",
+            "button-name",
+        }
