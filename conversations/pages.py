@@ -121,7 +121,7 @@ def changed(
         context |= {"first_shown": changes.first, "last_shown": changes.last}
     newest = (message for message in drawn if message.pk == conversation.leaf_id)
     leaf = next(newest, conversation.leaf)
-    context |= _state_context(None if context["last_shown"] else leaf)
+    context |= _state_context(leaf)
     return render(request, "conversations/_changes.html", context)
 
 
@@ -200,7 +200,8 @@ def chat_page(
         context = _path_context(request, conversation, edit_form)
     shown = context["messages_shown"]
     context |= _composer_context(request, conversation, form)
-    context |= _state_context(shown[-1] if shown and not context["last_shown"] else None)
+    is_whole = shown and not context["last_shown"]
+    context |= _state_context(shown[-1] if is_whole else conversation.leaf)
     for queued in context["queue"]:
         if str(queued.pk) == request.GET.get("queued"):
             queued_form = queued_form or QueuedForm(queued)

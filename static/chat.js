@@ -118,6 +118,8 @@ document.addEventListener("htmx:afterSettle", settle);
 document.addEventListener("htmx:pushedIntoHistory", markCurrent);
 settle();
 addEventListener("load", () => {
+  // What came near before htmx could hear it.
+  watchEdges();
   markRead();
   tellTimeZone();
 });

@@ -152,9 +152,9 @@ export function watchEdges() {
 
 // While what came above it gets its own heights, the browser's own anchor would count them twice.
 const PINNED_FRAMES = 20;
-let pinned = null; // the first message that reaches into what is seen, and how far down it ends
+let pinned = null; // the first message that reaches into what is seen, and how far down it begins
 
-const depthOf = (message) => message.getBoundingClientRect().bottom + scroller.scrollTop;
+const depthOf = (message) => message.getBoundingClientRect().top + scroller.scrollTop;
 
 document.addEventListener("htmx:beforeSwap", ({ detail }) => {
   if (!detail.target.matches(".elsewhere-earlier")) return;
