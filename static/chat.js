@@ -16,7 +16,7 @@ import {
   watchToast,
 } from "./chat/chats.js";
 import { $, hasKeyboard, say, sentenceFor, words } from "./chat/page.js";
-import { addCodeButtons, copyFrom, leaveWord, toEnd, watchScroller, wrapCode } from "./chat/reading.js";
+import { addCodeButtons, copyFrom, leaveWord, tellAnswers, toEnd, watchScroller, wrapCode } from "./chat/reading.js";
 import { beginWriting, editLast, inheritDrafts, onEnter, TEXTS } from "./chat/writing.js";
 
 // --- Keys
@@ -97,6 +97,7 @@ document.addEventListener("htmx:responseError", onFailure);
 function settle() {
   beginWriting();
   watchScroller();
+  tellAnswers();
   markCurrent();
   addCodeButtons();
   markRead();

@@ -1,6 +1,6 @@
 // What a person reads: the messages, where the page stands in them, and what is copied of them.
 
-import { $, say, words } from "./page.js";
+import { $, leaveForm, say, words } from "./page.js";
 
 // --- Scroll: follow the text while the reader is at its end, never otherwise
 
@@ -83,14 +83,37 @@ export function watchScroller() {
   growth.observe($(".messages"));
 }
 
-// --- For screen readers: silent while text streams in, told once when it ended
+// --- For screen readers: silent while text streams in, told once when it begins and once when it ends
 
-document.addEventListener("streaming:ended", (event) => {
+let running = null; // the answer whose beginning was told
+
+function tell(sentence) {
+  $("#announcer").textContent = sentence;
+}
+
+export function tellAnswers() {
+  const stream = $(".stream[data-stream]");
+  if (stream) {
+    const id = stream.dataset.stream;
+    if (running?.id === id) return;
+    running = { id, message: stream.closest(".message").id };
+    tell($("#announcer").dataset.started);
+  } else if (running) {
+    // Not in the page any more: the reader has gone to another chat.
+    const message = document.getElementById(running.message);
+    running = null;
+    if (message) tell($(".actions-shown .state", message)?.textContent ?? $("#announcer").dataset.done);
+  }
+}
+
+document.addEventListener("streaming:ended", () => {
   say("");
+  tellAnswers();
   // What the newest version of the page would show: see `store` in conversations/replies.py.
   // A form that was sent stays until its answer: htmx looks for the parts to swap from there.
-  $(".stop-form:not(.htmx-request)")?.remove();
-  if (event.detail.status === "done") $("#announcer").textContent = $("#announcer").dataset.done;
+  const form = $(".stop-form:not(.htmx-request)");
+  if (form) leaveForm(form);
+  form?.remove();
 });
 
 // --- Copy: a message as the Markdown that it is, an answer with its formatting too; code as it is
