@@ -1,4 +1,4 @@
-# One word each: run, test, lint, lock, lock-check, bench, benchmatrix, faultlab, mutants,
+# One word each: run, test, lint, messages, lock, lock-check, bench, benchmatrix, faultlab, mutants,
 # try-deploy.
 
 HOST ?= 127.0.0.1
@@ -12,7 +12,7 @@ ARGS ?= -n 2 --dist worksteal
 
 export VENV
 
-.PHONY: run test lint lock lock-check bench faultlab mutants benchmatrix try-deploy demo-model
+.PHONY: run test lint messages lock lock-check bench faultlab mutants benchmatrix try-deploy demo-model
 .DELETE_ON_ERROR:
 
 run: .env staticfiles/staticfiles.json $(STAMPS)/demo-model
@@ -30,6 +30,12 @@ lint: $(STAMPS)/all
 	$(VENV)/bin/mypy chatsite conversations streaming scripts
 	$(VENV)/bin/djlint --quiet --lint templates */templates
 	$(PY) manage.py makemigrations --check --dry-run
+
+# Takes new words for people into the catalogues, and compiles them; needs gettext of Debian.
+messages: export ENV_FILE := /dev/null
+messages: export SECRET_KEY := messages
+messages: $(STAMPS)/all
+	@$(PY) -m scripts.messages
 
 bench: .env $(STAMPS)/all staticfiles/staticfiles.json
 	$(PY) manage.py benchstreams $(ARGS)

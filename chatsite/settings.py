@@ -174,8 +174,11 @@ GUEST_RETENTION_DAYS = envint("GUEST_RETENTION_DAYS", 90)
 
 LANGUAGE_CODE = envstr("LANGUAGE_CODE", "en")
 USE_I18N = True
-# What a person may choose, each in its own words.
+# What a person may choose, each in its own words; each is complete, or is not here. `make messages`
+# rebuilds their catalogues.
 LANGUAGES = [("en", "English"), ("ko", "한국어")]
+LOCALE_PATHS = [BASE_DIR / "chatsite" / "locale"]
+FORMAT_MODULE_PATH = "chatsite.formats"
 TIME_ZONE = envstr("TIME_ZONE", "UTC")
 USE_TZ = True
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import transaction
 from django.utils import timezone
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from streaming import actions as streams
@@ -231,8 +232,12 @@ def start_answer(conversation: Conversation, prompt: Message | None, version: in
 
 
 def _params(conversation: Conversation, model: str) -> dict[str, Any]:
-    """What the generator is told; of a key of the person's own its row, never the key."""
-    return {"model": model, **own_keys.params_of(conversation.owner_id, model)}
+    """What the generator is told; of a key of the person's own its row, never the key.
+
+    What is pushed about the answer speaks as the page that asked for it.
+    """
+    own = own_keys.params_of(conversation.owner_id, model)
+    return {"model": model, "language": get_language(), **own}
 
 
 def _model_to_continue(conversation: Conversation, answer: Message) -> str:

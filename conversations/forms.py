@@ -174,3 +174,5 @@ class ShownForm(forms.Form):
     leaf = forms.IntegerField(min_value=0)
     # 0, or left out: the whole path.
     first = forms.IntegerField(min_value=0, required=False)
+    # The newest message that it shows; 0, or left out: the path's end.
+    last = forms.IntegerField(min_value=0, required=False)

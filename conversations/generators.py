@@ -17,4 +17,5 @@ generator(
     carries_on=replies.carries_on,
     foot_template="conversations/_foot.html",
     foot_context=replies.foot_context,
+    language=replies.language,
 )(replies.generate)

@@ -9,6 +9,7 @@ from django.db import models
 from django.db.models import Q
 from django.urls import reverse
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from streaming.models import EndReason, Status, Stream
@@ -225,7 +226,7 @@ class QueuedMessage(models.Model):
         ordering = ["id"]
 
     def __str__(self) -> str:
-        return f"{_('Queued message')} {self.pk}"
+        return gettext("Queued message %(number)s") % {"number": self.pk}
 
 
 class Submission(models.Model):

@@ -22,8 +22,10 @@ from .requests import HtmxRequest, conversation_of, refused
 from .sidebar import sidebar_context
 from .submissions import Sent
 
-# Messages of a page; earlier ones are one click away.
-PAGE_MESSAGES = 100
+# Messages of a page; earlier ones come as one scrolls up, or are a link away.
+PAGE_MESSAGES = 50
+# What the address of a page may ask for: `?at=<message>` and so on.
+MESSAGES_ASKED = ("at", "edit", "rated", "before", "after")
 DEMO_PROVIDERS = ("echo:", "local:")
 # (title, prompt) of the buttons under the first composer.
 EXAMPLES = (
@@ -81,7 +83,7 @@ def acted(
         place = f"#message-{at.pk}" if at else ""
         return redirect(conversation.get_absolute_url() + place)
     newest = conversation_of(request, conversation.pk)
-    return changed(request, newest, ShownForm(request.POST), form, gone, **said)
+    return changed(request, newest, ShownForm(request.POST), form, gone, at, **said)
 
 
 def changed(
@@ -90,6 +92,7 @@ def changed(
     shown: ShownForm,
     form: MessageForm | None = None,
     gone: Message | None = None,
+    at: Message | None = None,
     **said: Any,
 ) -> HttpResponse:
     """`form` brings the composer's next key. Nothing else may: a form whose answer was lost must
@@ -102,20 +105,68 @@ def changed(
         version=shown.cleaned_data["version"],
         leaf_id=shown.cleaned_data["leaf"],
         first=shown.cleaned_data["first"] or 0,
+        last=shown.cleaned_data["last"] or 0,
     )
     context: dict[str, Any] = {"conversation": conversation, "changes": changes, "form": form}
     context |= said | model_context(request, conversation)
     if gone and gone.pk not in changes.removed:
         changes.removed.append(gone.pk)
     drawn = [*changes.changed, *changes.added]
-    if changes.is_anew or len(changes.added) > PAGE_MESSAGES:
-        context |= {"is_anew": True, **_path_context(request, conversation)}
+    # Who sends a message reads on at its answer, wherever they were.
+    is_left = changes.last and form is not None
+    if changes.is_anew or is_left or len(changes.added) > PAGE_MESSAGES:
+        context |= {"is_anew": True, **_path_context(request, conversation, at=at)}
         drawn = context["messages_shown"]
     else:
-        context["first_shown"] = changes.first
+        context |= {"first_shown": changes.first, "last_shown": changes.last}
     newest = (message for message in drawn if message.pk == conversation.leaf_id)
     leaf = next(newest, conversation.leaf)
-    return render(request, "conversations/_changes.html", context | _state_context(leaf))
+    context |= _state_context(None if context["last_shown"] else leaf)
+    return render(request, "conversations/_changes.html", context)
+
+
+def more_messages(
+    request: HtmxRequest, conversation: Conversation, shown: ShownForm, *, earlier: bool
+) -> HttpResponse:
+    """The messages before or after those that a page shows, of the path that it shows.
+
+    What the page has is not looked at: that is for `changed`.
+    """
+    if not shown.is_valid():
+        return HttpResponse(_("`version` and `leaf` must be whole numbers."), status=400)
+    asked = shown.cleaned_data
+    tree = Tree.of(conversation.pk)
+    path = tree.path_to(asked["leaf"])
+    first, last = asked["first"] or 0, asked["last"] or 0
+    start = path.index(first) if first in path else 0
+    stop = path.index(last) + 1 if last in path else len(path)
+    if earlier:
+        begin, end = max(0, start - PAGE_MESSAGES), start
+        start = begin
+    else:
+        begin, end = stop, min(len(path), stop + PAGE_MESSAGES)
+        stop = end
+    drawn = tree.messages(path[begin:end])
+    # What the page's state says of itself stays: it is not newer for these.
+    conversation.version, conversation.leaf_id = asked["version"], asked["leaf"] or None
+    context = {
+        "conversation": conversation,
+        "earlier": earlier,
+        "messages_shown": drawn,
+        **_window_context(path, start, stop),
+    }
+    leaf = drawn[-1] if drawn and not earlier and stop == len(path) else None
+    return render(request, "conversations/_more_messages.html", context | _state_context(leaf))
+
+
+def _window_context(path: list[int], start: int, stop: int) -> dict[str, Any]:
+    """What a page that shows `path[start:stop]` says of itself; no query."""
+    return {
+        "first_shown": path[start] if start < len(path) else 0,
+        "last_shown": path[stop - 1] if stop < len(path) else 0,
+        "earlier_count": start,
+        "later_count": len(path) - stop,
+    }
 
 
 def start_page(
@@ -143,12 +194,13 @@ def chat_page(
             "current_path": conversation.get_absolute_url(),
             "messages_shown": [started.prompt, started.answer],
             "first_shown": started.prompt.pk,
+            "last_shown": 0,
         }
     else:
         context = _path_context(request, conversation, edit_form)
     shown = context["messages_shown"]
     context |= _composer_context(request, conversation, form)
-    context |= _state_context(shown[-1] if shown else None)
+    context |= _state_context(shown[-1] if shown and not context["last_shown"] else None)
     for queued in context["queue"]:
         if str(queued.pk) == request.GET.get("queued"):
             queued_form = queued_form or QueuedForm(queued)
@@ -157,44 +209,64 @@ def chat_page(
 
 
 def _path_context(
-    request: HtmxRequest, conversation: Conversation, edit_form: EditForm | None = None
+    request: HtmxRequest,
+    conversation: Conversation,
+    edit_form: EditForm | None = None,
+    at: Message | None = None,
 ) -> dict[str, Any]:
-    """The messages to show, the newest of the path unless all were asked for; two queries.
+    """The messages to show: the newest of the path, or those around one that is asked for.
 
-    A page without a script names the message to edit, or the rating to explain, in its address.
+    A page without a script names the message to edit, the rating to explain, or the message that
+    earlier or later ones are asked for, in its address. Two queries.
     """
     tree = Tree.of(conversation.pk)
     path = tree.path_to(conversation.leaf_id)
-    at = _message_in(request)
-    is_elsewhere = at in tree.parents and at not in path
+    asked = {name: _message_in(request, name) for name in MESSAGES_ASKED}
+    if at is not None:
+        asked["at"] = at.pk
+    is_elsewhere = asked["at"] in tree.parents and asked["at"] not in path
     if is_elsewhere:
         # Not stored, by a GET: the page says of itself what it shows, and sends a form.
-        path = tree.path_to(tree.newest_leaf(at))
+        path = tree.path_to(tree.newest_leaf(asked["at"]))
         conversation.leaf_id = path[-1]
-    first = 0 if "all" in request.GET else max(0, len(path) - PAGE_MESSAGES)
-    edited = [pk for pk in path if str(pk) == request.GET.get("edit")]
-    for pk in (at, *edited):
-        if pk in path:
-            first = min(first, path.index(pk))
-    shown = tree.messages(path[first:])
+    if edit_form is not None:
+        asked["edit"] = edit_form.message.pk
+    start, stop = _window(path, asked)
+    shown = tree.messages(path[start:stop])
     for message in shown:
-        if message.pk in edited and message.role == Role.USER:
+        if edit_form is None and message.pk == asked["edit"] and message.role == Role.USER:
             edit_form = EditForm(message)
-    rated = [pk for pk in path if str(pk) == request.GET.get("rated")]
     return {
         "messages_shown": shown,
-        "first_shown": shown[0].pk if shown else 0,
-        "earlier_count": first,
-        "switches_to": at if is_elsewhere else None,
+        **_window_context(path, start, stop),
+        "switches_to": asked["at"] if is_elsewhere else None,
         "edit_form": edit_form,
-        "asks_word": rated[0] if rated else None,
+        "asks_word": asked["rated"] if asked["rated"] in path else None,
     }
 
 
-def _message_in(request: HtmxRequest) -> int:
-    """The message `?at=<id>` that the page is to show, 0 for none."""
-    at = request.GET.get("at", "")
-    return int(at) if at.isascii() and at.isdigit() and len(at) < 19 else 0
+def _window(path: list[int], asked: dict[str, int]) -> tuple[int, int]:
+    """Which part of the path a page shows (its start and stop), by the messages `asked` for."""
+    places = {name: path.index(pk) for name, pk in asked.items() if pk in path}
+    newest = max(0, len(path) - PAGE_MESSAGES)
+    if "before" in places:
+        return max(0, places["before"] - PAGE_MESSAGES), places["before"] or len(path)
+    start = newest
+    if "after" in places:
+        start = places["after"] + 1
+    elif places:
+        # A little of what stands before what was jumped to.
+        start = max(0, min(places.values()) - PAGE_MESSAGES // 5)
+    if start >= newest:
+        # It reaches the end: as much as fits.
+        return newest, len(path)
+    return start, start + PAGE_MESSAGES
+
+
+def _message_in(request: HtmxRequest, name: str) -> int:
+    """The message that the page's address asks for by `name`, 0 for none."""
+    pk = request.GET.get(name, "")
+    return int(pk) if pk.isascii() and pk.isdigit() and len(pk) < 19 else 0
 
 
 def render_page(request: HtmxRequest, name: str, context: dict[str, Any]) -> HttpResponse:

@@ -65,7 +65,10 @@ class Changes:
     added: list[Message]
     # The oldest message that the page shows then; 0 for an empty one.
     first: int
-    # Whether the paths part above what the page shows: only a new list of messages turns it then.
+    # The newest message that the page shows then, if that is not the path's end; else 0.
+    last: int
+    # Whether only a new list of messages turns the page: the paths part above what it shows, or in
+    # it while it does not reach their ends.
     is_anew: bool
 
 
@@ -76,26 +79,29 @@ def messages_of(path: Sequence[int], *having: Q) -> list[Message]:
 
 
 def changes_since(
-    conversation: Conversation, *, version: int, leaf_id: int | None, first: int
+    conversation: Conversation, *, version: int, leaf_id: int | None, first: int, last: int = 0
 ) -> Changes:
-    """What a page lacks that shows the path to `leaf_id`, from `first` on, as of `version`.
+    """What a page lacks that shows the path to `leaf_id`, from `first` to `last`, as of `version`.
 
-    All of the path, if `first` is not in it. Two queries.
+    From its root, if `first` is not in it; to its end, if `last` is not in it. Two queries.
     """
     tree = Tree.of(conversation.pk)
     shown = tree.path_to(leaf_id)
     newest = tree.path_to(conversation.leaf_id)
     start = shown.index(first) if first in shown else 0
+    stop = shown.index(last) + 1 if last in shown else 0
     common = sum(1 for old, new in zip(shown, newest, strict=False) if old == new)
     is_newer = Q(version__gt=version) | Q(rating_version__gt=version)
-    drawn = tree.messages(newest[start:], is_newer | Q(pk__in=newest[common:]))
+    # What follows a page that does not reach the end is not put under it.
+    drawn = tree.messages(newest[start : stop or None], is_newer | Q(pk__in=newest[common:]))
     added = set(newest[common:])
     stayed = [message for message in drawn if message.pk not in added]
     return Changes(
-        removed=shown[max(start, common) :],
+        removed=shown[max(start, common) : stop or None],
         changed=[message for message in stayed if message.version > version],
         rated=[message for message in stayed if message.version <= version],
         added=[message for message in drawn if message.pk in added],
         first=newest[start] if len(newest) > start else 0,
-        is_anew=common < start,
+        last=last if stop else 0,
+        is_anew=common < max(start, stop),
     )

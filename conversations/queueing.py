@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
+from django.utils import translation
 from django.utils.translation import gettext as _
 
 from . import actions
@@ -25,7 +27,10 @@ def advance(answer: Message, *, is_done: bool) -> None:
         return
     conversation = Conversation.objects.get(pk=answer.conversation_id)
     shown = conversation.leaf_id
-    _send(answer.queued.all()[0], conversation, version)
+    said = answer.stream.params.get("language") if answer.stream else None
+    # There is no page here; the next answer speaks as the one before.
+    with translation.override(said or settings.LANGUAGE_CODE):
+        _send(answer.queued.all()[0], conversation, version)
     if shown != answer.pk:
         # The person reads another branch by now, and stays there.
         Conversation.objects.filter(pk=conversation.pk).update(leaf=shown)

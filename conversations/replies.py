@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, cast
 from uuid import UUID
 
+from django.conf import settings
 from django.utils.translation import gettext_lazy as _
 
 from streaming.exceptions import StreamFailed
@@ -136,7 +137,7 @@ def _request(
         fitted = fit(plan.turns, tokens=room, system=plan.system, prefix=prefix)
     except TooLong:
         sentence = TOO_LONG_TO_CONTINUE if committed else TOO_LONG
-        raise StreamFailed(EndReason.TOO_LONG, str(sentence)) from None
+        raise StreamFailed(EndReason.TOO_LONG, sentence) from None
     request = ChatRequest(
         model=name,
         turns=[*fitted.turns, *go_on],
@@ -247,3 +248,9 @@ def carries_on(stream: Stream) -> bool:
 def foot_context(stream: Stream) -> dict[str, Any]:
     """What the foot template needs beside the stream; of an open one nothing."""
     return {} if stream.is_open else {"message": _message_of(stream)}
+
+
+def language(stream: Stream) -> str:
+    """The language that the owner chose, else that of the page that asked for the answer."""
+    chosen = getattr(stream.owner, "language", "")
+    return chosen or stream.params.get("language") or settings.LANGUAGE_CODE

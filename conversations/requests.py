@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.translation import gettext as _
@@ -23,6 +23,7 @@ from .models import Conversation, Message
 RETRY_AFTER_SECONDS = 2
 
 T = TypeVar("T")
+R = TypeVar("R", bound=HttpResponseBase)
 
 
 class HtmxRequest(HttpRequest):
@@ -32,11 +33,11 @@ class HtmxRequest(HttpRequest):
     htmx: HtmxDetails
 
 
-def private(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+def private(view: Callable[..., R]) -> Callable[..., R]:
     """No cache keeps what the view answers; it differs by person and between page and fragment."""
 
     @wraps(view)
-    def answer(request: HtmxRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def answer(request: HtmxRequest, *args: Any, **kwargs: Any) -> R:
         response = view(request, *args, **kwargs)
         patch_cache_control(response, private=True, no_store=True)
         patch_vary_headers(response, ["Cookie", "HX-Request"])

@@ -115,7 +115,7 @@ def heading(at: datetime, today: date) -> str:
         return _("Previous 7 days")
     if days <= 30:
         return _("Previous 30 days")
-    return date_format(day, "F Y" if day.year != today.year else "F")
+    return date_format(day, "YEAR_MONTH_FORMAT" if day.year != today.year else "F")
 
 
 def short_age(at: datetime, now: datetime) -> str:
@@ -129,4 +129,4 @@ def short_age(at: datetime, now: datetime) -> str:
         return _("%(count)d h") % {"count": seconds // 3_600}
     if seconds < 7 * 86_400:
         return _("%(count)d d") % {"count": seconds // 86_400}
-    return date_format(timezone.localtime(at), "j M")
+    return date_format(timezone.localtime(at), "MONTH_DAY_FORMAT")

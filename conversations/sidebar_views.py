@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID
 
-from django.http import Http404, HttpResponse
+from django.core.handlers.asgi import ASGIRequest
+from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
-from django.views.decorators.http import require_GET, require_http_methods, require_POST
+from django.utils.http import content_disposition_header
+from django.views.decorators.http import (
+    require_GET,
+    require_http_methods,
+    require_POST,
+    require_safe,
+)
 from django_htmx.http import push_url, reswap, retarget, trigger_client_event
 
-from . import keeping, searching
+from streaming.executors import run_read
+
+from . import downloads, keeping, searching
 from .forms import MessageForm, SearchForm, SwitchForm, TitleForm
 from .models import Conversation
 from .pages import chat_page, render_page, start_page
 from .requests import HtmxRequest, conversation_of, private, submit
 from .sidebar import sidebar_context
+
+DOWNLOADS = {
+    "md": ("text/markdown; charset=utf-8", downloads.markdown_of),
+    "json": ("application/json", downloads.json_of),
+}
+# What some system does not take in the name of a file; letters of all languages are fine.
+UNSAFE_IN_NAMES = re.compile(
+    r'[\x00-\x1f\x7f-\x9f<>:"/\\|?*\u200b-\u200f\u202a-\u202e\u2066-\u2069]+'
+)
+NAME_MAX_CHARS = 80
 
 
 @private
@@ -146,6 +167,31 @@ def conversation_read(request: HtmxRequest, pk: UUID) -> HttpResponse:
         known = {f"user:{conversation.owner_id}": version}
         trigger_client_event(response, "streaming:brought", known)
     return response
+
+
+@private
+@require_safe
+def conversation_download(request: HtmxRequest, pk: UUID, kind: str) -> StreamingHttpResponse:
+    """A chat as a file: `md` for reading, `json` with everything."""
+    conversation = conversation_of(request, pk)
+    if kind not in DOWNLOADS:
+        raise Http404
+    content_type, parts_of = DOWNLOADS[kind]
+    parts = parts_of(conversation)
+    response = StreamingHttpResponse(
+        _in_thread(parts) if isinstance(request, ASGIRequest) else parts,
+        content_type=content_type,
+    )
+    name = " ".join(UNSAFE_IN_NAMES.sub(" ", str(conversation)).split())
+    name = name[:NAME_MAX_CHARS].strip(" .") or "chat"
+    response.headers["Content-Disposition"] = content_disposition_header(True, f"{name}.{kind}")
+    return response
+
+
+async def _in_thread(parts: Iterator[str]) -> AsyncIterator[str]:
+    """The parts as they are asked for, each read in a thread for readers."""
+    while (part := await run_read(next, parts, None)) is not None:
+        yield part
 
 
 # --- Their parts

@@ -10,6 +10,13 @@ urlpatterns = [
     path("c/", views.conversation_create, name="conversation-create"),
     path("c/<uuid:pk>/", views.conversation_detail, name="conversation-detail"),
     path("c/<uuid:pk>/changes/", views.conversation_changes, name="conversation-changes"),
+    path(
+        "c/<uuid:pk>/download.<str:kind>",
+        sidebar_views.conversation_download,
+        name="conversation-download",
+    ),
+    path("c/<uuid:pk>/earlier/", views.conversation_earlier, name="conversation-earlier"),
+    path("c/<uuid:pk>/later/", views.conversation_later, name="conversation-later"),
     path("c/<uuid:pk>/model/", views.conversation_model, name="conversation-model"),
     path("c/<uuid:pk>/options/", sidebar_views.conversation_options, name="conversation-options"),
     path("c/<uuid:pk>/rename/", sidebar_views.conversation_rename, name="conversation-rename"),

@@ -15,7 +15,15 @@ from . import actions
 from .forms import DeletedForm, KeyForm, MessageForm, ModelForm, ShownForm
 from .keeping import restorable
 from .models import Role
-from .pages import acted, changed, chat_page, model_context, refusal, start_page
+from .pages import (
+    acted,
+    changed,
+    chat_page,
+    model_context,
+    more_messages,
+    refusal,
+    start_page,
+)
 from .requests import HtmxRequest, conversation_of, message_of, private, submit
 from .submissions import Queued, Sent
 
@@ -45,6 +53,27 @@ def conversation_detail(request: HtmxRequest, pk: UUID) -> HttpResponse:
 def conversation_changes(request: HtmxRequest, pk: UUID) -> HttpResponse:
     """What a page lacks that shows `leaf` as of `version`, as out-of-band fragments."""
     return changed(request, conversation_of(request, pk), ShownForm(request.GET))
+
+
+@private
+@require_GET
+def conversation_earlier(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    """The messages above those that a page shows."""
+    return _more_messages(request, pk, earlier=True)
+
+
+@private
+@require_GET
+def conversation_later(request: HtmxRequest, pk: UUID) -> HttpResponse:
+    """The messages below those that a page shows which does not reach the newest."""
+    return _more_messages(request, pk, earlier=False)
+
+
+def _more_messages(request: HtmxRequest, pk: UUID, *, earlier: bool) -> HttpResponse:
+    conversation = conversation_of(request, pk)
+    if not request.htmx:
+        return redirect(conversation)
+    return more_messages(request, conversation, ShownForm(request.GET), earlier=earlier)
 
 
 # --- Forms

@@ -16,7 +16,8 @@ import {
   watchToast,
 } from "./chat/chats.js";
 import { $, hasKeyboard, say, sentenceFor, words } from "./chat/page.js";
-import { addCodeButtons, copyFrom, leaveWord, tellAnswers, toEnd, watchScroller, wrapCode } from "./chat/reading.js";
+import { addCodeButtons, copyFrom, leaveWord, showTitle, tellAnswers, wrapCode } from "./chat/reading.js";
+import { goToEnd, watchEdges, watchScroller } from "./chat/scrolling.js";
 import { beginWriting, editLast, inheritDrafts, onEnter, TEXTS } from "./chat/writing.js";
 
 // --- Keys
@@ -61,7 +62,7 @@ document.addEventListener("click", (event) => {
   const button = event.target.closest("button");
   if (button?.matches("[data-copy], .code-copy")) copyFrom(button);
   else if (button?.matches(".code-wrap")) wrapCode();
-  else if (button?.matches(".to-bottom")) toEnd();
+  else if (button?.matches(".to-bottom")) goToEnd();
 });
 
 // --- Requests that fail
@@ -98,13 +99,13 @@ function settle() {
   beginWriting();
   watchScroller();
   tellAnswers();
+  watchEdges();
   markCurrent();
   addCodeButtons();
   markRead();
   watchToast();
   clearSearch();
-  const title = $(".chat-head h1");
-  if (title) document.title = `${title.textContent} · chatsite`;
+  showTitle();
 }
 
 document.documentElement.classList.add("has-script");

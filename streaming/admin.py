@@ -192,7 +192,7 @@ class StreamAdmin(ReadOnlyAdmin):
         stopped = 0
         for stream in queryset.iterator():
             if actions.stop(stream, EndReason.OPERATOR):
-                self.log_change(request, stream, "Stopped.")
+                self.log_change(request, stream, str(_("Stopped.")))
                 stopped += 1
         ended = queryset.count() - stopped
         if stopped:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from django.apps import AppConfig
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.translation import gettext_lazy as _
 
 
 class StreamingConfig(AppConfig):
     name = "streaming"
+    verbose_name = _("Text streams")
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:

@@ -4,6 +4,8 @@ import logging
 import sqlite3
 import traceback
 
+from django.utils.functional import Promise
+
 
 class StreamingError(Exception):
     """Base of what this app raises."""
@@ -17,10 +19,10 @@ class StreamFailed(StreamingError):
     """Raised by a generator to end its stream as `error`.
 
     `reason` is a value of `EndReason`; `detail` is a sentence shown to the reader: no keys, URLs
-    or raw errors.
+    or raw errors. A lazy translation is stored in the language of the stream's pages.
     """
 
-    def __init__(self, reason: str, detail: str = "") -> None:
+    def __init__(self, reason: str, detail: str | Promise = "") -> None:
         super().__init__(f"{reason}: {detail}" if detail else reason)
         self.reason = reason
         self.detail = detail

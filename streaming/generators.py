@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from django.conf import settings
 from django.utils.module_loading import import_string
 
-from .exceptions import UnknownGenerator
+from .exceptions import UnknownGenerator, log_failure
 from .models import EndReason, Stream
 from .rendering import PlainText, Renderer
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -58,12 +62,27 @@ class Generator:
     foot_template: str
     # (stream) -> context of the foot template; must not need a request.
     foot_context: Callable[[Stream], dict[str, Any]] | None
+    # (stream) -> code of the language of what is said about it without a request; may query.
+    language: Callable[[Stream], str] | None
 
     def may_run(self, stream: Stream) -> bool:
         """Whether it may write now: nothing was written yet since `create` or `resume`, or it can
         go on after a writer that was cut.
         """
         return stream.first_text_at is None or self.carries_on(stream)
+
+    def language_of(self, stream: Stream) -> str:
+        """The language in which its pages are told about the stream; the site's if it cannot say.
+
+        May query.
+        """
+        try:
+            said = self.language(stream) if self.language else ""
+        except Exception as error:
+            # Words in another language are better than none.
+            log_failure(logger, error, "The language of stream %s is not known", stream.pk)
+            said = ""
+        return said or settings.LANGUAGE_CODE
 
     @property
     def renderer(self) -> Renderer:
@@ -86,6 +105,7 @@ def generator(
     carries_on: bool | Callable[[Stream], bool] = False,
     foot_template: str = "streaming/_foot.html",
     foot_context: Callable[[Stream], dict[str, Any]] | None = None,
+    language: Callable[[Stream], str] | None = None,
 ) -> Callable[[Generate], Generate]:
     """Register an async generator function under `name`.
 
@@ -107,6 +127,7 @@ def generator(
             carries_on=carries_on if callable(carries_on) else lambda stream: bool(carries_on),
             foot_template=foot_template,
             foot_context=foot_context,
+            language=language,
         )
         return function
 

@@ -12,6 +12,8 @@ from typing import Any
 from uuid import UUID
 
 from django.db import Error as DatabaseError
+from django.utils import translation
+from django.utils.functional import Promise
 
 from . import claims
 from .conf import conf
@@ -143,7 +145,8 @@ class Runs:
                         return Status.DONE, End(EndReason.CAP), ""
             return Status.DONE, End(), ""
         except StreamFailed as failure:
-            return Status.ERROR, End(failure.reason), failure.detail
+            detail = await run_generator(_detail_of, stream, failure)
+            return Status.ERROR, End(failure.reason), detail
         except UnknownGenerator:
             logger.error("Stream %s names an unknown generator", stream.pk)
             return Status.ERROR, End(EndReason.FAILED), ""
@@ -254,6 +257,14 @@ class Runs:
 
 def _is_ending(run: Run) -> bool:
     return run.writer is not None and run.writer.end_request is not None
+
+
+def _detail_of(stream: Stream, failure: StreamFailed) -> str:
+    """What a failure says to people, in their language if it is translated lazily; may query."""
+    if not isinstance(failure.detail, Promise):
+        return failure.detail
+    with translation.override(get_generator(stream.generator).language_of(stream)):
+        return str(failure.detail)
 
 
 def _carries_on(stream: Stream) -> bool:

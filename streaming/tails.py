@@ -15,6 +15,7 @@ from uuid import UUID
 
 from django.db import Error as DatabaseError
 from django.template.loader import render_to_string
+from django.utils import translation
 
 from .conf import conf
 from .exceptions import log_failure
@@ -245,9 +246,9 @@ class Tail:
                 for follower in list(self.followers):
                     follower.gone()
                 return None
-            stream, text, document = found
-            if stream.note and not self.note:
-                self.note = stream.note
+            stream, text, document, note = found
+            if note and not self.note:
+                self.note = note
                 for follower in self.followers:
                     follower.in_step = False
             if document is not None:
@@ -322,7 +323,7 @@ class Tail:
         if self._timer:
             self._timer.cancel()
             self._timer = None
-        foot = await _foot_of(stream)
+        foot, note = await _words_of(stream)
         async with self._at_work:
             start = document.cut
             if self.length > LARGE_BLOCK_CHARS:
@@ -331,7 +332,7 @@ class Tail:
                 delta = _close(document, self._take_unfed())
         self._foot = foot
         if self.note is not None:
-            self.note = stream.note
+            self.note = note
         self.is_ended = True
         self._tell(delta, start)
 
@@ -356,8 +357,8 @@ def _close(document: LiveDocument, rest: str) -> Delta:
 
 def _read(
     stream_id: UUID, start: int, with_document: bool
-) -> tuple[Stream, str, LiveDocument | None] | None:
-    """The row, the text from `start` on, and a fresh document of it if asked for.
+) -> tuple[Stream, str, LiveDocument | None, str] | None:
+    """The row, the text from `start` on, a fresh document of it if asked for, and the note.
 
     None for a stream that is gone or about to be.
     """
@@ -366,20 +367,32 @@ def _read(
         return None
     text = text_from(stream_id, start, stream.length) if stream.length > start else ""
     document = get_generator(stream.generator).renderer.live(text) if with_document else None
-    return stream, text, document
+    return stream, text, document, _note_of(stream)
 
 
-async def _foot_of(stream: Stream) -> str:
-    """The foot of an ended stream; empty, so that the end is told, if its template fails."""
+async def _words_of(stream: Stream) -> tuple[str, str]:
+    """Foot and note of an ended stream; empty, so that the end is told, if a template fails."""
     while True:
         try:
-            return await run_read(render_foot, stream)
+            return await run_read(_pushed_words, stream)
         except DatabaseError as error:
             logger.warning("The foot of stream %s waits: %s", stream.pk, type(error).__name__)
             await asyncio.sleep(RETRY_SECONDS)
         except Exception as error:
             log_failure(logger, error, "The foot of stream %s cannot be drawn", stream.pk)
-            return ""
+            return "", ""
+
+
+def _pushed_words(stream: Stream) -> tuple[str, str]:
+    with translation.override(get_generator(stream.generator).language_of(stream)):
+        return render_foot(stream), stream.note
+
+
+def _note_of(stream: Stream) -> str:
+    if not stream.was_taken_over:
+        return ""
+    with translation.override(get_generator(stream.generator).language_of(stream)):
+        return stream.note
 
 
 def render_foot(stream: Stream, **page: Any) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import re
 import time
 from collections.abc import AsyncIterator
@@ -17,6 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
+from django.db import Error as DatabaseError
 from django.http import (
     Http404,
     HttpRequest,
@@ -37,6 +39,8 @@ from .executors import run_read
 from .hub import get_hub
 from .models import Stream
 from .reader import Batch, follow, read
+
+logger = logging.getLogger(__name__)
 
 OFFSET_DIGITS = 16
 BEAT_SECONDS = 10.0
@@ -230,6 +234,11 @@ async def _events(stream_id: UUID, query: Query, position: int) -> AsyncIterator
             try:
                 batch = await subscription.batch(position)
             except Stream.DoesNotExist:
+                return
+            except DatabaseError as error:
+                # The reader resumes by offset. Of an answer that fails after it has begun Daphne
+                # would leave the connection open, silent for ever.
+                logger.warning("Reading stream %s ends: %s", stream_id, type(error).__name__)
                 return
             if batch.text or batch.closed or is_new:
                 events = _data_event(batch) + _control_event(batch, query)

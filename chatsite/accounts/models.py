@@ -8,6 +8,7 @@ from django.contrib.auth.models import AbstractUser
 from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Lower
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 
@@ -107,7 +108,7 @@ class User(AbstractUser):
         ]
 
     def __str__(self) -> str:
-        return self.email or f"Guest {self.pk}"
+        return self.email or gettext("Guest %(number)s") % {"number": self.pk}
 
     @property
     def is_guest(self) -> bool:

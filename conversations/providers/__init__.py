@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from . import catalogue, local
 from .base import ModelChoice, Provider, ProviderError
@@ -22,7 +23,7 @@ __all__ = [
 ECHO = ModelChoice(
     id="echo:echo",
     label="Echo",
-    note="no model: repeats what you say",
+    note=_("no model: repeats what you say"),
     # It reads the newest message alone, however long.
     context_tokens=1_000_000,
 )
@@ -61,8 +62,8 @@ def provider_for(model_id: str) -> tuple[Provider, str]:
     """
     found = choice(model_id or default_model_id())
     if found is None:
-        raise ProviderError("no_model", "The model of this conversation is no longer available.")
-    kind, _, name = found.id.partition(":")
+        raise ProviderError("no_model", _("The model of this conversation is no longer available."))
+    kind, _colon, name = found.id.partition(":")
     if kind == "echo":
         return Echo(), name
     if kind == "local":

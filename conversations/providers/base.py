@@ -6,6 +6,8 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeAlias
 
+from django.utils.functional import Promise
+
 
 @dataclass(frozen=True, slots=True)
 class Turn:
@@ -67,11 +69,17 @@ class ProviderError(Exception):
     """A provider did not answer, or not to the end.
 
     `code` is a value of `streaming.models.EndReason` (provider, refused, rate_limit, too_long,
-    no_model, cut, idle, deadline); `detail` is a sentence for people, without key, URL or raw body.
+    no_model, cut, idle, deadline); `detail` is a sentence for people, without key, URL or raw body,
+    and translated lazily: who reads it is known later.
     """
 
     def __init__(
-        self, code: str, detail: str, *, retry_after: float | None = None, retry: bool = False
+        self,
+        code: str,
+        detail: str | Promise,
+        *,
+        retry_after: float | None = None,
+        retry: bool = False,
     ) -> None:
         super().__init__(f"{code}: {detail}")
         self.code = code
@@ -103,7 +111,7 @@ class ModelChoice:
     id: str
     label: str
     # One short line under the label, for example "tiny demo model, answers are often wrong".
-    note: str = ""
+    note: str | Promise = ""
     # Tokens of context and of answer reserve that the model takes.
     context_tokens: int = 4_096
     answer_tokens: int = 1_024

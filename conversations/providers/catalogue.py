@@ -10,6 +10,8 @@ import time
 from typing import Any
 
 from django.conf import settings
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
 
 from .base import ModelChoice, ProviderError
 
@@ -99,10 +101,10 @@ def choice_of(provider: str, name: str, *, label: str = "", context: int = 0) ->
     )
 
 
-def _note(provider: str) -> str:
+def _note(provider: str) -> str | Promise:
     if provider == "anthropic":
         return "Anthropic"
-    return "OpenAI" if _is_official() else "own server"
+    return "OpenAI" if _is_official() else _("own server")
 
 
 def _is_official() -> bool:
@@ -189,7 +191,7 @@ def _choices_in(provider: str, answer: Any, *, is_official: bool) -> list[ModelC
             for item in items
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ProviderError("provider", "The provider's list cannot be read.") from error
+        raise ProviderError("provider", _("The provider's list cannot be read.")) from error
 
 
 def _name(item: dict[str, Any]) -> str:

@@ -7,6 +7,9 @@ import json
 import time
 from typing import Any
 
+from django.utils.text import format_lazy
+from django.utils.translation import gettext_lazy as _
+
 from .base import ProviderError
 
 # Statuses worth another try, as long as no text has arrived.
@@ -26,11 +29,11 @@ _NO_CREDIT = ("insufficient_quota", "credit balance", "exceeded your current quo
 
 
 def cut() -> ProviderError:
-    return ProviderError("cut", "The connection to the provider was cut.")
+    return ProviderError("cut", _("The connection to the provider was cut."))
 
 
 def unreadable() -> ProviderError:
-    return ProviderError("provider", "The provider sent an answer that cannot be read.")
+    return ProviderError("provider", _("The provider sent an answer that cannot be read."))
 
 
 def error_of(
@@ -44,27 +47,33 @@ def error_of(
     retry = status in RETRIED_STATUSES
     in_stream = status in (None, 200)
     if status == 413 or any(mark in said for mark in _TOO_LONG):
-        return ProviderError("too_long", "The conversation is too long for this model.")
+        return ProviderError("too_long", _("The conversation is too long for this model."))
     if status == 402 or any(mark in said for mark in _NO_CREDIT):
-        return ProviderError("rate_limit", "The provider refused: the credit is used up.")
+        return ProviderError("rate_limit", _("The provider refused: the credit is used up."))
     if status == 429 or (in_stream and "rate_limit" in said):
-        when = "try again later" if retry_after is None else f"try again in {retry_after:.0f} s"
-        sentence = f"The provider refused: rate limit, {when}."
+        sentence = _("The provider refused: rate limit, try again later.")
+        if retry_after is not None:
+            sentence = format_lazy(
+                _("The provider refused: rate limit, try again in {seconds} s."),
+                seconds=f"{retry_after:.0f}",
+            )
         return ProviderError("rate_limit", sentence, retry_after=retry_after, retry=retry)
     if status in (401, 403) or (in_stream and "authentication_error" in said):
-        return ProviderError("refused", "The provider refused the key.")
+        return ProviderError("refused", _("The provider refused the key."))
     if status == 404:
-        return ProviderError("no_model", "The provider does not know this model.")
+        return ProviderError("no_model", _("The provider does not know this model."))
     if status == 529 or "overloaded" in said:
-        sentence = "The provider is overloaded."
+        sentence = _("The provider is overloaded.")
     elif status is None or in_stream:
-        sentence = "The provider reported an error."
+        sentence = _("The provider reported an error.")
     elif status >= 500:
-        sentence = f"The provider failed (status {status})."
+        sentence = format_lazy(_("The provider failed (status {status})."), status=status)
     elif 300 <= status < 400:
-        sentence = "The provider sent the request elsewhere, which is not followed."
+        sentence = _("The provider sent the request elsewhere, which is not followed.")
     else:
-        sentence = f"The provider rejected the request (status {status})."
+        sentence = format_lazy(
+            _("The provider rejected the request (status {status})."), status=status
+        )
     return ProviderError("provider", sentence, retry_after=retry_after, retry=retry)
 
 

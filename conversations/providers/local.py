@@ -33,6 +33,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from .base import ChatRequest, Event, ModelChoice, ProviderError, Text
 
@@ -53,7 +54,7 @@ PAUSE_SECONDS = 60
 CHOICE = ModelChoice(
     id=f"local:{NAME}",
     label="SmolLM2 135M",
-    note="tiny demo model: fluent, often wrong",
+    note=_("tiny demo model: fluent, often wrong"),
     context_tokens=CONTEXT_TOKENS,
     answer_tokens=ANSWER_TOKENS,
 )
@@ -204,7 +205,7 @@ def runtime_folder() -> Path:
 
 
 def _not_available() -> ProviderError:
-    return ProviderError("no_model", "The demo model does not run on this machine.")
+    return ProviderError("no_model", _("The demo model does not run on this machine."))
 
 
 server = LocalServer()

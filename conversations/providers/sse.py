@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from django.utils.translation import gettext_lazy as _
+
 from .base import ProviderError
 
 # Bytes of one event or unfinished line: lets a delta of 5 MiB pass, not an endless one.
@@ -94,4 +96,4 @@ def _text(data: bytes) -> str:
 
 
 def _too_large() -> ProviderError:
-    return ProviderError("provider", "The provider sent a piece of text that is too large.")
+    return ProviderError("provider", _("The provider sent a piece of text that is too large."))

@@ -14,6 +14,7 @@ from typing import Any, TypeAlias
 
 import aiohttp
 from django.conf import settings
+from django.utils.translation import gettext_lazy as _
 
 from streaming.supervisor import next_tick
 
@@ -25,7 +26,7 @@ from .sse import EventParser
 
 logger = logging.getLogger(__name__)
 
-UNREACHABLE = "The provider cannot be reached."
+UNREACHABLE = _("The provider cannot be reached.")
 RETRIES = 2
 RETRY_AFTER_MAX_SECONDS = 30
 # A provider that has said its last word may still send its usage, but not for long.
@@ -241,11 +242,11 @@ class Watch:
 
 
 def _silent() -> ProviderError:
-    return ProviderError("idle", "The provider fell silent.")
+    return ProviderError("idle", _("The provider fell silent."))
 
 
 def _late() -> ProviderError:
-    return ProviderError("deadline", "The answer took too long.")
+    return ProviderError("deadline", _("The answer took too long."))
 
 
 async def _read(response: aiohttp.ClientResponse, watch: Watch, decoder: Decoder) -> bytes:

@@ -1,87 +1,6 @@
-// What a person reads: the messages, where the page stands in them, and what is copied of them.
+// What a person reads: what is said of the messages, and what is copied of them.
 
 import { $, leaveForm, say, words } from "./page.js";
-
-// --- Scroll: follow the text while the reader is at its end, never otherwise
-
-let isStuck = true;
-let scroller = null;
-let jumpedTo = null; // where a find was put
-
-export function toEnd() {
-  scroller.scrollTop = scroller.scrollHeight;
-}
-
-// The reader is at the end from now on: what comes is followed.
-export function follow() {
-  isStuck = true;
-}
-
-function isAtEnd() {
-  return scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < 48;
-}
-
-const growth = new ResizeObserver(() => {
-  // A form to edit grows while it is written in; it must not leave the page by its top.
-  if (isStuck && !document.activeElement.closest(".edit-form")) toEnd();
-  else if (!isAtEnd() && $('.stream[data-stream]')) $(".to-bottom").hidden = false;
-});
-
-function onScroll() {
-  // At the end of a short chat too it is no wish to follow what comes.
-  if (scroller.scrollTop === jumpedTo) return;
-  isStuck = isAtEnd();
-  if (isStuck) $(".to-bottom").hidden = true;
-}
-
-// Another branch takes the place of what is removed. Where the paths part, the row of the versions
-// stays where it was, under the pointer that switched them.
-let parted = null;
-
-document.addEventListener("htmx:beforeSwap", ({ detail }) => {
-  if (detail.target.id !== "state" || !scroller) return;
-  const id = /delete:#(message-\d+)/.exec(detail.serverResponse)?.[1];
-  const removed = id && document.getElementById(id);
-  if (!removed) return;
-  const { bottom } = removed.getBoundingClientRect();
-  const { top, bottom: end } = scroller.getBoundingClientRect();
-  const isSeen = bottom > top && bottom <= end;
-  parted = isSeen ? { before: removed.previousElementSibling, bottom } : null;
-});
-
-function keepPlace() {
-  if (!parted) return;
-  const { before, bottom } = parted;
-  parted = null;
-  const put = before ? before.nextElementSibling : $(".messages").firstElementChild;
-  if (!put) return;
-  // Its height must be its own, not the one that stands for what is not looked at.
-  put.classList.add("message-laid-out");
-  scroller.scrollTop += put.getBoundingClientRect().bottom - bottom;
-  isStuck = isAtEnd();
-}
-
-document.addEventListener("htmx:afterSwap", keepPlace);
-
-export function watchScroller() {
-  const shown = $(".scroller");
-  if (shown === scroller) return;
-  growth.disconnect();
-  scroller = shown;
-  if (!scroller) return;
-  // What a search found stands in the address; else the newest is what is read first.
-  const found = /^#message-\d+$/.test(location.hash) && $(location.hash);
-  isStuck = !found;
-  jumpedTo = null;
-  if (found) {
-    found.dataset.found = "";
-    found.scrollIntoView({ block: "start" });
-    jumpedTo = scroller.scrollTop;
-  } else toEnd();
-  scroller.addEventListener("scroll", onScroll, { passive: true });
-  growth.observe(scroller);
-  growth.observe($(".messages"));
-}
 
 // --- For screen readers: silent while text streams in, told once when it begins and once when it ends
 
@@ -115,6 +34,23 @@ document.addEventListener("streaming:ended", () => {
   if (form) leaveForm(form);
   form?.remove();
 });
+
+// --- The tab's title marks an answer that ended while nobody could see it
+
+let hasEndedUnseen = false;
+
+export function showTitle() {
+  const title = $(".chat-head h1");
+  if (title) document.title = `${hasEndedUnseen ? "● " : ""}${title.textContent} · chatsite`;
+}
+
+function mark(isUnseen) {
+  hasEndedUnseen = isUnseen;
+  showTitle();
+}
+
+document.addEventListener("streaming:ended", () => document.hidden && mark(true));
+document.addEventListener("visibilitychange", () => document.hidden || mark(false));
 
 // --- Copy: a message as the Markdown that it is, an answer with its formatting too; code as it is
 

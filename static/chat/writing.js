@@ -1,7 +1,7 @@
 // What a person writes: the composer and the forms to edit. No text is ever lost.
 
 import { $, composerText, hasKeyboard, leaveForm, say } from "./page.js";
-import { follow } from "./reading.js";
+import { follow } from "./scrolling.js";
 
 // Where messages are written.
 export const TEXTS = "#composer-text, .edit-form textarea";

@@ -145,10 +145,11 @@ def test_the_whole_list_comes_anew_when_the_paths_part_above_what_a_page_shows(
     # A branch that is longer than a page comes as a page too.
     form = shown_by(sent.conversation, sent.prompt.pk)
     response = client_of(owner).post(url("message-show", second.pk), form, headers=HTMX)
-    assert "Show 2 earlier messages" in response.text
-    assert f'id="message-{newest.answer.pk}"' in response.text
-    assert f'id="message-{second.pk}"' not in response.text
-    assert f'name="first" value="{newest.prompt.pk}"' in response.text
+    # Around what was chosen.
+    assert "Later messages" in response.text
+    assert f'id="message-{second.pk}"' in response.text
+    assert f'id="message-{newest.answer.pk}"' not in response.text
+    assert f'name="last" value="{newest.prompt.pk}"' in response.text
 
 
 # --- Edit
@@ -398,7 +399,7 @@ def test_a_page_that_does_not_reach_so_far_back_learns_nothing_of_a_rating(
     finish(newer.answer, "And more")
     client = client_of(owner)
     assert f'name="first" value="{newer.prompt.pk}"' in client.get(page_of(sent)).text
-    every = client.get(f"{page_of(sent)}?all").text
+    every = client.get(f"{page_of(sent)}?at={sent.prompt.pk}").text
     assert f'name="first" value="{sent.prompt.pk}"' in every
     shown = shown_by(sent.conversation)
     client.post(url("message-rate", sent.answer.pk), {"rating": "good"})

@@ -4,6 +4,7 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.utils import translation
 
 from conversations import actions, replies
 from conversations.models import Conversation, Message
@@ -238,3 +239,30 @@ def test_a_message_that_lost_its_text_gets_it_back_from_the_stream(owner) -> Non
     assert repair(problem)
     sent.answer.refresh_from_db()
     assert sent.answer.content == "the answer"
+
+
+@pytest.mark.django_db
+def test_an_answer_is_spoken_of_in_the_language_of_who_asked(owner, settings) -> None:
+    generator = get_generator(actions.GENERATOR)
+    with translation.override("ko"):
+        stream = actions.start_conversation(owner, "안녕", key=uuid4()).answer.stream
+    assert stream
+    assert generator.language_of(stream) == "ko"
+    assert generator.language_of(Stream(owner=owner)) == "en"
+    assert generator.language_of(Stream()) == "en"
+    settings.LANGUAGE_CODE = "ko"
+    assert generator.language_of(Stream(owner=owner)) == "ko", "the site's"
+    # What the person chose holds over the page's.
+    owner.language = "en"
+    assert generator.language_of(Stream(owner=owner, params={"language": "ko"})) == "en"
+
+
+@pytest.mark.django_db
+def test_a_queued_message_is_answered_in_the_language_of_the_page_before(owner) -> None:
+    with translation.override("ko"):
+        sent = actions.start_conversation(owner, "안녕", key=uuid4())
+        actions.send_message(sent.answer.conversation, "그리고", key=uuid4())
+    finish(sent.answer, "네")
+    stream = Message.objects.exclude(pk=sent.answer.pk).get(stream__isnull=False).stream
+    assert stream
+    assert stream.params["language"] == "ko"

@@ -307,7 +307,7 @@ def test_the_page_of_a_find_begins_early_enough_to_show_it(client_of, owner, cha
     assert f'id="message-{pks[1]}"' not in client.get(url).text
     html = client.get(url, {"at": pks[1]}).text
     shown = [pk for pk in pks if f'id="message-{pk}"' in html]
-    assert shown == pks[1:]
+    assert shown == pks[1:3]
     for at in ("", "x", "-1", "9" * 30, "²", str(pks[-1] + 1_000)):
         assert client.get(url, {"at": at}).status_code == 200
 

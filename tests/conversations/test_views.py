@@ -291,9 +291,113 @@ def test_a_long_chat_shows_its_newest_messages_first(client_of, owner, sent, mon
     actions.send_message(sent.conversation, "The newest", key=uuid4())
     url = sent.conversation.get_absolute_url()
     html = client_of(owner).get(url).content.decode()
-    assert "Show 2 earlier messages" in html
+    assert f"?before={Message.objects.get(content='The newest').pk}" in html
     assert "Hello &lt;b&gt;" not in html.split('id="messages-')[1]
-    assert "Hello &lt;b&gt;" in client_of(owner).get(f"{url}?all").content.decode()
+    earlier = {"before": Message.objects.get(content="The newest").pk}
+    html = client_of(owner).get(url, earlier).content.decode().split('id="messages-')[1]
+    assert "Hello &lt;b&gt;" in html
+    assert "The newest" not in html
+    # It does not reach the end, says so, and leads there.
+    assert f'name="last" value="{sent.answer.pk}"' in html
+    assert f"?after={sent.answer.pk}" in html
+    assert "Earlier messages" not in html
+    assert client_of(owner).get(url, {"before": "9" * 5000}).status_code == 200
+
+
+@pytest.fixture
+def long_chat(owner, sent) -> list[int]:
+    """The path of a chat of five turns."""
+    finish(sent.answer, "Answer 0")
+    for n in range(1, 5):
+        newest = actions.send_message(sent.conversation, f"Message {n}", key=uuid4())
+        finish(newest.answer, f"Answer {n}")
+        sent.conversation.refresh_from_db()
+    return list(Message.objects.order_by("pk").values_list("pk", flat=True))
+
+
+def messages_in(html: str) -> list[int]:
+    return [int(pk) for pk in re.findall(r'<article id="message-(\d+)"', html)]
+
+
+def shown_from(pks: list[int], first: int, last: int = 0) -> dict[str, int]:
+    version = Conversation.objects.get().version
+    return {"version": version, "leaf": pks[-1], "first": first, "last": last}
+
+
+def test_earlier_and_later_messages_come_a_page_at_a_time(
+    client_of, owner, stranger, sent, long_chat, monkeypatch
+):
+    monkeypatch.setattr("conversations.pages.PAGE_MESSAGES", 4)
+    pks = long_chat
+    earlier, later = (
+        reverse(f"conversations:conversation-{which}", args=[sent.conversation.pk])
+        for which in ("earlier", "later")
+    )
+    client = client_of(owner)
+    html = client.get(earlier, shown_from(pks, pks[6]), headers=HTMX).content.decode()
+    assert messages_in(html) == pks[2:6]
+    assert f'name="first" value="{pks[2]}"' in html
+    assert 'name="last" value="0"' in html
+    assert "Earlier messages" in html
+    html = client.get(earlier, shown_from(pks, pks[2]), headers=HTMX).content.decode()
+    assert messages_in(html) == pks[:2]
+    assert "Earlier messages" not in html
+    shown = shown_from(pks, pks[0], pks[3])
+    html = client.get(later, shown, headers=HTMX).content.decode()
+    assert messages_in(html) == pks[4:8]
+    assert f'name="last" value="{pks[7]}"' in html
+    assert f'data-version="{shown["version"]}"' in html
+    assert "Later messages" in html
+    html = client.get(later, shown_from(pks, pks[0], pks[7]), headers=HTMX).content.decode()
+    assert messages_in(html) == pks[8:]
+    assert 'name="last" value="0"' in html
+    assert "Later messages" not in html
+    # Without a script there is nothing but pages; a stranger learns nothing.
+    assert client.get(earlier, shown).url == sent.conversation.get_absolute_url()
+    assert client.post(earlier, shown, headers=HTMX).status_code == 405
+    assert client.get(earlier, {"version": "x"}, headers=HTMX).status_code == 400
+    assert client_of(stranger).get(later, shown, headers=HTMX).status_code == 404
+
+
+def test_a_page_that_does_not_reach_the_end_gets_nothing_put_under_it(
+    client_of, owner, sent, long_chat, monkeypatch
+):
+    monkeypatch.setattr("conversations.pages.PAGE_MESSAGES", 4)
+    pks = long_chat
+    client = client_of(owner)
+    shown = shown_from(pks, pks[0], pks[3])
+    changes = reverse("conversations:conversation-changes", args=[sent.conversation.pk])
+    newest = actions.send_message(sent.conversation, "Elsewhere", key=uuid4())
+    html = client.get(changes, shown, headers=HTMX).content.decode()
+    assert messages_in(html) == []
+    assert f'name="last" value="{pks[3]}"' in html
+    assert f'name="leaf" value="{newest.answer.pk}"' in html
+    # Nor an offer to stop what it does not show.
+    assert "stop-form" not in html
+    # Who sends a message from there reads on at its answer.
+    finish(newest.answer, "Done")
+    form = {"content": "Here", "key": str(uuid4())}
+    html = client.post(
+        reverse("conversations:message-create", args=[sent.conversation.pk]),
+        form | shown,
+        headers=HTMX,
+    ).content.decode()
+    assert 'hx-swap-oob="innerHTML:#messages-' in html
+    assert messages_in(html)[-1] == Message.objects.latest("pk").pk
+    assert 'name="last" value="0"' in html
+    assert "stop-form" in html
+
+
+def test_a_jump_opens_the_page_around_its_message(client_of, owner, sent, long_chat, monkeypatch):
+    monkeypatch.setattr("conversations.pages.PAGE_MESSAGES", 5)
+    url = sent.conversation.get_absolute_url()
+    pks = long_chat
+    for name in ("at", "rated"):
+        html = client_of(owner).get(url, {name: pks[3]}).content.decode()
+        assert messages_in(html) == pks[2:7]
+    html = client_of(owner).get(url, {"edit": pks[0]}).content.decode()
+    assert messages_in(html) == pks[:5]
+    assert 'class="edit-form"' in html
 
 
 # --- Sending in a chat

@@ -13,10 +13,12 @@ from django.db import connection
 from django.http import HttpRequest
 from django.template import Context, Template
 from django.utils import timezone
+from django.utils.translation import gettext_lazy
 
 from streaming import actions, claims, generators, supervisor, tails, topics
 from streaming.consumers import RESTARTING
 from streaming.doorbell import _message
+from streaming.exceptions import StreamFailed
 from streaming.generators import owner_only
 from streaming.hub import get_hub
 from streaming.models import EndReason, Status, Stream
@@ -719,3 +721,40 @@ async def test_a_page_that_knows_more_is_not_set_back(settings, owner) -> None:
         await first.until_end_is(4)
         await first.close()
         await second.close()
+
+
+async def test_pages_are_told_of_the_end_in_the_language_of_the_stream(owner) -> None:
+    def korean(stream: Stream) -> str:
+        assert Stream.objects.filter(pk=stream.pk).exists(), "it may query"
+        return "ko"
+
+    def fail(stream: Stream) -> str:
+        raise RuntimeError("no language")
+
+    for language, sentence, note in (
+        (korean, "중지했습니다.", "중단되었다가 이어졌습니다."),
+        (None, "Stopped.", NOTE),
+        (fail, "Stopped.", NOTE),
+    ):
+        async with tap(may_read=owner_only, language=language):
+            stream = await create("tests.tap", owner=owner, autostart=False)
+            await sync_to_async(write)(stream, "one")
+            page = await Page.open(owner)
+            await page.follow(stream.pk)
+            await page.until_end_is(3)
+            await sync_to_async(take_over)(stream)
+            assert note in (await page.until_end_is(3))["html"]
+            await sync_to_async(actions.stop)(stream)
+            html = (await page.until("end"))["html"]
+            assert sentence in html
+            assert note in html
+            await page.close()
+    await get_hub().close()
+
+
+async def test_a_failure_is_stored_in_the_language_of_the_stream(owner) -> None:
+    hooks = {"may_read": owner_only, "language": lambda stream: "ko"}
+    async with tap(**hooks) as generator, running_supervisor():
+        stream = await create("tests.tap", owner=owner)
+        generator.say(StreamFailed("provider", gettext_lazy("The provider fell silent.")))
+        assert (await ended(stream)).end_detail == "제공업체의 응답이 끊겼습니다."

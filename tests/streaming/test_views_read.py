@@ -452,6 +452,30 @@ async def test_sse_ends_after_its_time(client: AsyncClient, stream: Stream, sett
     assert b"event:" not in rest
 
 
+async def test_sse_ends_when_the_database_fails_and_is_resumed_by_offset(
+    client: AsyncClient, stream: Stream
+) -> None:
+    events = Events(await get(client, stream, offset="-1", live="sse"))
+    assert await events.next("data") == TEXT
+    offset = json.loads(await events.next("control"))["streamNextOffset"]
+    await sync_to_async(rename_table)("streaming_stream", "streaming_away")
+    try:
+        get_hub().hint(stream.pk)
+        # An error here would leave the connection open: the answer has begun.
+        assert await events.rest() == b""
+    finally:
+        await sync_to_async(rename_table)("streaming_away", "streaming_stream")
+    await sync_to_async(write)(stream, "new")
+    events = Events(await get(client, stream, offset=offset, live="sse"))
+    assert await events.next("data") == "new"
+    await events.close()
+
+
+def rename_table(name: str, other: str) -> None:
+    with connections["default"].cursor() as cursor:
+        cursor.execute(f"ALTER TABLE {name} RENAME TO {other}")
+
+
 class Events:
     """Parses an answer as WHATWG HTML, 9.2.6 says."""
 

@@ -1,0 +1,2 @@
+DATETIME_FORMAT = "j M Y H:i"
+MONTH_DAY_FORMAT = "j M"

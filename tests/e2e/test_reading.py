@@ -1,0 +1,135 @@
+"""Calm reading: what is read stays where it is, whatever comes above, below or in it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.services import Server
+
+from .test_story import ENDED, ask, wait_for_text
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page, Route
+
+pytestmark = pytest.mark.e2e
+
+LONG = """
+from conversations.models import Conversation, Message
+chat = Conversation.objects.get()
+parent = chat.leaf
+for number in range(400):
+    role = "assistant" if number % 2 else "user"
+    text = f"Message {number}. " + "Some words of it. " * (number * 7 % 90)
+    parent = Message.objects.create(conversation=chat, parent=parent, role=role, content=text)
+Conversation.objects.update(leaf=parent)
+"""
+# The first message that is wholly seen: its id and where it stands.
+SEEN = """() => {
+  const top = document.querySelector('.scroller').getBoundingClientRect().top;
+  const one = [...document.querySelectorAll('.message')].find(
+    (message) => message.getBoundingClientRect().top >= top);
+  return [one.id, one.getBoundingClientRect().top];
+}"""
+PLACE = "(id) => document.getElementById(id).getBoundingClientRect().top"
+# Two frames: what has come above has been laid out.
+FRAMES = "() => new Promise((ready) => requestAnimationFrame(() => requestAnimationFrame(ready)))"
+
+
+def count(page: Page) -> int:
+    return page.locator(".message").count()
+
+
+def long_chat(server: Server, page: Page) -> str:
+    """Its address; of 402 messages."""
+    ask(page, model="quick")
+    page.wait_for_selector(ENDED)
+    server.manage("shell", "--command", LONG)
+    page.reload()
+    return page.url
+
+
+def test_earlier_messages_come_without_moving_what_is_read(server: Server, page: Page) -> None:
+    long_chat(server, page)
+    assert count(page) == 50
+    held: list[Route] = []
+    page.route("**/earlier/**", lambda route: held.append(route))
+    for shown in (100, 150, 200):
+        page.evaluate("document.querySelector('.scroller').scrollTop = 700")
+        # Asked for as one gets near; what the eye has come to must have its own height first.
+        with page.expect_request("**/earlier/**"):
+            page.evaluate(FRAMES)
+        page.evaluate(FRAMES)
+        message, top = page.evaluate(SEEN)
+        held.pop().continue_()
+        page.wait_for_function(
+            "(n) => document.querySelectorAll('.message').length === n", arg=shown
+        )
+        for _ in range(5):
+            page.evaluate(FRAMES)
+            assert abs(page.evaluate(PLACE, message) - top) <= 2
+    ids = page.eval_on_selector_all(".message", "all => all.map((one) => Number(one.id.slice(8)))")
+    assert ids == sorted(set(ids))
+    # A new message stands under all of them.
+    page.fill("#composer-text", "The newest")
+    page.press("#composer-text", "Enter")
+    page.wait_for_function(
+        "(n) => document.querySelectorAll('.message').length === n", arg=len(ids) + 2
+    )
+    assert page.locator(".bubble").last.inner_text() == "The newest"
+
+
+def test_a_jump_to_an_old_message_reaches_the_newest_by_scrolling(
+    server: Server, page: Page
+) -> None:
+    url = long_chat(server, page)
+    page.goto(f"{url}?at=12#message-12")
+    assert page.locator("#message-12").is_visible()
+    assert page.locator("#message-402").count() == 0
+    for _ in range(12):
+        page.evaluate("document.querySelector('.scroller').scrollTop = 1e9")
+        page.evaluate(FRAMES)
+        if not page.locator(".elsewhere-later").count():
+            break
+        page.wait_for_function(
+            "(n) => document.querySelectorAll('.message').length > n"
+            " || !document.querySelector('.elsewhere-later')",
+            arg=count(page),
+        )
+    page.wait_for_selector("#message-402")
+    ids = page.eval_on_selector_all(".message", "all => all.map((one) => Number(one.id.slice(8)))")
+    assert ids == list(range(ids[0], 403))
+    assert page.get_attribute("#shown [name=last]", "value") == "0"
+
+
+def test_the_smallest_step_up_is_a_wish_to_stay(page: Page) -> None:
+    ask(page)
+    wait_for_text(page)
+    page.wait_for_function(
+        "() => { const s = document.querySelector('.scroller');"
+        " return s.scrollHeight > s.clientHeight + 100; }"
+    )
+    page.mouse.move(600, 300)
+    page.mouse.wheel(0, -20)
+    page.wait_for_selector(".to-bottom", state="visible")
+    page.focus(".to-bottom")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".to-bottom", state="hidden")
+    assert page.evaluate("document.activeElement.className") == "scroller"
+
+
+def test_the_title_marks_an_answer_that_ended_unseen(page: Page) -> None:
+    ask(page)
+    wait_for_text(page)
+    hide = (
+        "(hidden) => { Object.defineProperty(document, 'hidden',"
+        " { value: hidden, configurable: true });"
+        " document.dispatchEvent(new Event('visibilitychange')); }"
+    )
+    page.evaluate(hide, True)
+    assert not page.title().startswith("●")
+    page.wait_for_selector(ENDED)
+    page.wait_for_function("() => document.title.startsWith('● ')")
+    page.evaluate(hide, False)
+    page.wait_for_function("() => !document.title.startsWith('●')")
