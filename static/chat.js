@@ -16,7 +16,7 @@ import {
   watchToast,
 } from "./chat/chats.js";
 import { $, hasKeyboard, say, sentenceFor, words } from "./chat/page.js";
-import { addCodeButtons, copyFrom, leaveWord, showTitle, tellAnswers, wrapCode } from "./chat/reading.js";
+import { copyFrom, leaveWord, showTitle, tellAnswers, wrapCode } from "./chat/reading.js";
 import { goToEnd, watchEdges, watchScroller } from "./chat/scrolling.js";
 import { beginWriting, editLast, inheritDrafts, onEnter, TEXTS } from "./chat/writing.js";
 
@@ -113,7 +113,6 @@ function settle() {
   tellAnswers();
   watchEdges();
   markCurrent();
-  addCodeButtons();
   markRead();
   watchToast();
   clearSearch();

@@ -89,8 +89,8 @@ export async function copyFrom(button) {
 }
 
 // The head of a code block is drawn by the server; its buttons only work with this script.
-export function addCodeButtons() {
-  for (const head of document.querySelectorAll(".code-head:not(:has(.code-copy))")) {
+function addCodeButtons(part) {
+  for (const head of part.querySelectorAll(".code-head:not(:has(.code-copy))")) {
     const wrap = codeButton("wrap", words().wrapCode);
     wrap.setAttribute("aria-pressed", wraps());
     head.append(wrap, codeButton("copy", words().copyCode));
@@ -119,15 +119,13 @@ export function wrapCode(isWrapped = !wraps()) {
   }
 }
 
-let isAdding = false;
-new MutationObserver(() => {
-  if (isAdding) return;
-  isAdding = true;
-  requestAnimationFrame(() => {
-    isAdding = false;
-    addCodeButtons();
-  });
+// What comes is looked through, never the whole page: text comes twenty times a second.
+new MutationObserver((records) => {
+  for (const { addedNodes } of records) {
+    for (const node of addedNodes) if (node.nodeType === Node.ELEMENT_NODE) addCodeButtons(node);
+  }
 }).observe(document.body, { childList: true, subtree: true });
+addCodeButtons(document.body);
 
 // --- A rating's word is taken away when it is stored, or by Esc; the focus goes to what it was about
 
