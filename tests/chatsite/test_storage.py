@@ -8,7 +8,7 @@ from pathlib import Path
 from django.contrib.staticfiles.storage import staticfiles_storage
 from django.core.management import call_command
 
-MODULES = {"chats.js", "page.js", "reading.js", "writing.js"}
+MODULES = {"chats.js", "page.js", "reading.js", "scrolling.js", "writing.js"}
 
 
 def test_modules_ask_for_each_other_by_names_with_a_hash(settings, tmp_path: Path) -> None:

@@ -224,7 +224,7 @@ def test_an_answer_runs_with_the_persons_key(key, owner, stranger, server) -> No
     assert (choice.id, choice.note) == ("own-openai:own", "your own key")
     sent = actions.start_conversation(owner, "Hi", key=uuid4(), model=choice.id)
     stream = Stream.objects.get(pk=sent.answer.stream_id)
-    assert stream.params == {"model": choice.id, "own_key": key.pk}
+    assert stream.params == {"model": choice.id, "own_key": key.pk, "language": "en"}
     assert generate(stream) == "Hello there"
     headers, body = server.seen[-1]
     assert headers["Authorization"] == f"Bearer {SECRET}"

@@ -87,6 +87,9 @@ def test_a_jump_to_an_old_message_reaches_the_newest_by_scrolling(
     page.goto(f"{url}?at=12#message-12")
     assert page.locator("#message-12").is_visible()
     assert page.locator("#message-402").count() == 0
+    # A hand ends the hold on what was jumped to.
+    page.mouse.move(700, 400)
+    page.mouse.wheel(0, 10)
     for _ in range(12):
         page.evaluate("document.querySelector('.scroller').scrollTop = 1e9")
         page.evaluate(FRAMES)
