@@ -6,7 +6,6 @@ Chromium is driven by Playwright, both of which only who develops this site need
 from __future__ import annotations
 
 import json
-import os
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,8 +15,8 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..lab.process import Missing, find_program
 from . import many
+from .chromium import chromium
 from .page import parse_frame
 from .site import Setup, Site, provider
 
@@ -79,7 +78,7 @@ class Figure:
 def measure_pages(*, say: Callable[[str], None]) -> list[Figure]:
     """Start a site and a browser, and measure everything. Raises Missing."""
     with (
-        browser() as chromium,
+        chromium() as browser,
         tempfile.TemporaryDirectory(prefix="pagebench-") as folder,
         provider(shape="mixed", tokens=TOKENS, rate=RATE) as port,
         Site(Setup(), Path(folder), port, {}).prepared() as site,
@@ -87,46 +86,22 @@ def measure_pages(*, say: Callable[[str], None]) -> list[Figure]:
         say("filling the site")
         told = many.run(site.env | {"DATABASE_URL": f"sqlite://{site.template}"})
         with site.serving() as running:
-            visit = Visit(chromium, running.urls[0], told, say)
+            visit = Visit(browser, running.urls[0], told, say)
             return [*visit.first_page(), *visit.paints(), *visit.running(), *queries(told)]
-
-
-@contextmanager
-def browser() -> Iterator[Browser]:
-    """A Chromium of this machine. Raises Missing."""
-    try:
-        from playwright.sync_api import sync_playwright
-    except ImportError:
-        raise NoPlaywright from None
-    path = find_program("chromium", "chromium")
-    with sync_playwright() as playwright:
-        arguments = ["--disable-gpu", *(["--no-sandbox"] if os.geteuid() == 0 else [])]
-        chromium = playwright.chromium.launch(executable_path=path, args=arguments)
-        yield chromium
-        chromium.close()
-
-
-class NoPlaywright(Missing):
-    def __init__(self) -> None:
-        Exception.__init__(
-            self,
-            "Playwright is not installed; it is one of the development packages: "
-            "pip install -r requirements/all.txt",
-        )
 
 
 class Visit:
     """A browser at the measured site."""
 
     def __init__(
-        self, chromium: Browser, url: str, told: dict[str, Any], say: Callable[[str], None]
+        self, browser: Browser, url: str, told: dict[str, Any], say: Callable[[str], None]
     ) -> None:
-        self.chromium, self.url, self.told, self.say = chromium, url, told, say
+        self.browser, self.url, self.told, self.say = browser, url, told, say
 
     @contextmanager
     def page(self, *, signed_in: bool = False) -> Iterator[tuple[Page, CDPSession]]:
         """A page in a context of its own, without a cache from before."""
-        context = self.chromium.new_context(viewport={"width": 1200, "height": 800})
+        context = self.browser.new_context(viewport={"width": 1200, "height": 800})
         context.set_default_timeout(WAIT_MS)
         if signed_in:
             cookie = {"name": "sessionid", "value": self.told["session"], "url": self.url}

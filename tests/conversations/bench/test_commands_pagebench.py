@@ -7,6 +7,7 @@ from django.core.management import CommandError, call_command
 
 from conversations.bench import browser, many
 from conversations.bench.browser import Figure, Visit, as_json, as_lines
+from conversations.bench.chromium import chromium
 from conversations.management.commands import pagebench
 from scripts.states import seeded_site
 
@@ -54,8 +55,8 @@ def test_without_playwright_a_sentence_says_what_is_missing(monkeypatch) -> None
 
 @pytest.mark.e2e
 def test_a_newcomer_is_sent_little_and_nothing_by_others(chromium_path: str) -> None:
-    with seeded_site() as site, browser.browser() as chromium:
+    with seeded_site() as site, chromium() as driven:
         told = {"chat": site.told["chat"], "session": site.told["sessions"]["owner"]}
-        size, foreign = Visit(chromium, site.url, told, lambda text: None).first_page()
+        size, foreign = Visit(driven, site.url, told, lambda text: None).first_page()
     assert 20 < size.value <= size.limit == 60
     assert foreign.value == foreign.limit == 0
