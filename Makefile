@@ -1,5 +1,5 @@
-# One word each: run, test, lint, messages, lock, lock-check, bench, benchmatrix, faultlab, mutants,
-# try-deploy.
+# One word each: run, test, lint, messages, lock, lock-check, bench, benchmatrix, pagebench,
+# screenshots, faultlab, mutants, try-deploy.
 
 HOST ?= 127.0.0.1
 PORT ?= 8000
@@ -12,7 +12,7 @@ ARGS ?= -n 2 --dist worksteal
 
 export VENV
 
-.PHONY: run test lint messages lock lock-check bench faultlab mutants benchmatrix try-deploy demo-model
+.PHONY: run test lint messages lock lock-check bench faultlab mutants benchmatrix pagebench screenshots try-deploy demo-model
 .DELETE_ON_ERROR:
 
 run: .env staticfiles/staticfiles.json $(STAMPS)/demo-model
@@ -40,6 +40,15 @@ messages: $(STAMPS)/all
 bench: .env $(STAMPS)/all staticfiles/staticfiles.json
 	$(PY) manage.py benchstreams $(ARGS)
 bench: ARGS := --streams 100 --tokens 300 --rate 50
+
+# What the pages cost in Chromium; exit code 1 when a limit is missed. About a minute.
+pagebench: .env $(STAMPS)/all
+	$(PY) manage.py pagebench
+
+# The pictures of docs/screenshots, to be looked at before they are committed.
+screenshots: $(STAMPS)/all
+	$(PY) -m scripts.screenshots $(ARGS)
+screenshots: ARGS :=
 
 # About a quarter of an hour, on a machine that does nothing else.
 benchmatrix: .env $(STAMPS)/all staticfiles/staticfiles.json

@@ -6,6 +6,8 @@ from django.urls import include, path
 from django.utils.functional import lazy
 from django.views.generic import RedirectView
 
+from .manifest import manifest
+
 handler500 = "chatsite.errors.server_error"
 
 urlpatterns = [
@@ -17,6 +19,7 @@ urlpatterns = [
     ),
     # Asked for by browsers on pages that name no icon. Lazy: its name is known after collectstatic.
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("icons/favicon.svg"))),
+    path("manifest.webmanifest", manifest, name="manifest"),
     path("admin/", admin.site.urls),
     path("accounts/", include("chatsite.accounts.urls")),
     path("", include("streaming.urls")),

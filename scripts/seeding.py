@@ -29,7 +29,7 @@ from streaming.models import EndReason, Status, Stream
 ANSWER = (Path(__file__).parent / "seeded_answer.md").read_text(encoding="utf-8")
 # (title, hours ago) of the chats below those that are looked at.
 OTHERS = (
-    ("Names for a sourdough starter", 3),
+    ("Names for a sourdough starter", 4),
     ("Compare two mortgage offers", 22),
     ("Why does my cat stare at the wall?", 26),
     ("Regular expressions for postcodes", 30),
@@ -53,7 +53,7 @@ def seed() -> dict[str, Any]:
     for title, hours in reversed(OTHERS):
         chat(owner, title, hours * 60, [(f"{title}.", "A short answer.")])
     asked = "How do I keep an answer when the connection breaks?"
-    rich = chat(owner, "Answers that last", 2, [(asked, ANSWER)])
+    rich = chat(owner, "Answers that last", 62, [(asked, ANSWER)])
     newest = last(rich)
     newest.usage = {"prompt_tokens": 18, "completion_tokens": 331}
     newest.rating = Rating.GOOD
@@ -64,11 +64,11 @@ def seed() -> dict[str, Any]:
     queued = chat(owner, "A plan for the garden", 5, [("What grows in the shade?", "")])
     streaming(last(queued), "Ferns, hostas and")
     last(queued).queued.create(content="And which of them do snails leave alone?")
-    failed = chat(owner, "Rate limits", 40, [("What is a token bucket?", "A token bucket is")])
+    failed = chat(owner, "Rate limits", 125, [("What is a token bucket?", "A token bucket is")])
     ended(last(failed), Status.ERROR, EndReason.RATE_LIMIT)
-    stopped = chat(owner, "Fermat's last theorem", 70, [("Prove it.", "Let n be greater than")])
+    stopped = chat(owner, "Fermat's last theorem", 190, [("Prove it.", "Let n be greater than")])
     ended(last(stopped), Status.STOPPED, EndReason.USER)
-    deleted = chat(owner, "An idea that came to nothing", 80, [("Never mind.", "Good.")])
+    deleted = chat(owner, "An idea that came to nothing", 200, [("Never mind.", "Good.")])
     deleted.deleted_at = timezone.now()
     deleted.save(update_fields=["deleted_at"])
     chat(guest, "A guest's chat", 3, [("Is anybody there?", "I am.")])

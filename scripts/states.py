@@ -70,6 +70,11 @@ def more(page: Page) -> None:
     page.wait_for_selector(".more:popover-open")
 
 
+def shortcuts(page: Page) -> None:
+    page.keyboard.press("Control+/")
+    page.wait_for_selector("#shortcuts[open]")
+
+
 def refused(page: Page) -> None:
     page.fill("input[name=email]", "ada@example.com")
     for field in page.locator("input[type=password]").all():
@@ -100,6 +105,7 @@ STATES = (
     State("drawer", "chat", CHAT, act=drawer, is_pictured=True),
     State("menu", "chat", CHAT, act=menu),
     State("rename", "chat", CHAT, act=rename),
+    State("shortcuts", "chat", CHAT, act=shortcuts),
     State("search", "chat", CHAT, act=search, is_pictured=True),
     State("search-page", "/search/?q=answer", ".search-page .result-link"),
     State("deleted", "deleted", "#toast:has-text('was deleted')", is_pictured=True),

@@ -16,7 +16,7 @@ import {
   watchToast,
 } from "./chat/chats.js";
 import { $, hasKeyboard, say, sentenceFor, words } from "./chat/page.js";
-import { addCodeButtons, copyFrom, leaveWord, showTitle, wrapCode } from "./chat/reading.js";
+import { copyFrom, leaveWord, showTitle, tellAnswers, wrapCode } from "./chat/reading.js";
 import { goToEnd, watchEdges, watchScroller } from "./chat/scrolling.js";
 import { beginWriting, editLast, inheritDrafts, onEnter, TEXTS } from "./chat/writing.js";
 
@@ -39,7 +39,15 @@ function onEscape(event) {
   else $(".stop-form button")?.click();
 }
 
+// `?` is a character where one writes.
+function isShortcutsKey(event) {
+  if (event.ctrlKey || event.metaKey) return event.key === "/";
+  return event.key === "?" && !event.target.matches("input, textarea, select");
+}
+
 document.addEventListener("keydown", (event) => {
+  // All keys are the sheet's, which closes by itself.
+  if ($("#shortcuts[open]")) return;
   const isText = event.target.matches(TEXTS);
   if (event.key === "Enter" && isText && !event.shiftKey && mayType(event)) {
     // On a phone Enter is the only way to a new line.
@@ -55,6 +63,9 @@ document.addEventListener("keydown", (event) => {
   } else if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) {
     event.preventDefault();
     $(".new-chat")?.click();
+  } else if (isShortcutsKey(event)) {
+    event.preventDefault();
+    $("#shortcuts").showModal();
   }
 });
 
@@ -63,6 +74,7 @@ document.addEventListener("click", (event) => {
   if (button?.matches("[data-copy], .code-copy")) copyFrom(button);
   else if (button?.matches(".code-wrap")) wrapCode();
   else if (button?.matches(".to-bottom")) goToEnd();
+  else if (button?.matches(".shortcuts-open")) $("#shortcuts").showModal();
 });
 
 // --- Requests that fail
@@ -98,9 +110,9 @@ document.addEventListener("htmx:responseError", onFailure);
 function settle() {
   beginWriting();
   watchScroller();
+  tellAnswers();
   watchEdges();
   markCurrent();
-  addCodeButtons();
   markRead();
   watchToast();
   clearSearch();

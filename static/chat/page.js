@@ -17,3 +17,8 @@ export function say(sentence, form = null) {
 export function sentenceFor(status) {
   return words()[`on-${status}`] ?? words().failed;
 }
+
+// The focus of a form that goes away: to where one writes, not to the top of the page.
+export function leaveForm(form) {
+  if (form.contains(document.activeElement) && hasKeyboard()) composerText()?.focus({ preventScroll: true });
+}

@@ -1,15 +1,38 @@
 // What a person reads: what is said of the messages, and what is copied of them.
 
-import { $, say, words } from "./page.js";
+import { $, leaveForm, say, words } from "./page.js";
 
-// --- For screen readers: silent while text streams in, told once when it ended
+// --- For screen readers: silent while text streams in, told once when it begins and once when it ends
 
-document.addEventListener("streaming:ended", (event) => {
+let running = null; // the answer whose beginning was told
+
+function tell(sentence) {
+  $("#announcer").textContent = sentence;
+}
+
+export function tellAnswers() {
+  const stream = $(".stream[data-stream]");
+  if (stream) {
+    const id = stream.dataset.stream;
+    if (running?.id === id) return;
+    running = { id, message: stream.closest(".message").id };
+    tell($("#announcer").dataset.started);
+  } else if (running) {
+    // Not in the page any more: the reader has gone to another chat.
+    const message = document.getElementById(running.message);
+    running = null;
+    if (message) tell($(".actions-shown .state", message)?.textContent ?? $("#announcer").dataset.done);
+  }
+}
+
+document.addEventListener("streaming:ended", () => {
   say("");
+  tellAnswers();
   // What the newest version of the page would show: see `store` in conversations/replies.py.
   // A form that was sent stays until its answer: htmx looks for the parts to swap from there.
-  $(".stop-form:not(.htmx-request)")?.remove();
-  if (event.detail.status === "done") $("#announcer").textContent = $("#announcer").dataset.done;
+  const form = $(".stop-form:not(.htmx-request)");
+  if (form) leaveForm(form);
+  form?.remove();
 });
 
 // --- The tab's title marks an answer that ended while nobody could see it
@@ -66,8 +89,8 @@ export async function copyFrom(button) {
 }
 
 // The head of a code block is drawn by the server; its buttons only work with this script.
-export function addCodeButtons() {
-  for (const head of document.querySelectorAll(".code-head:not(:has(.code-copy))")) {
+function addCodeButtons(part) {
+  for (const head of part.querySelectorAll(".code-head:not(:has(.code-copy))")) {
     const wrap = codeButton("wrap", words().wrapCode);
     wrap.setAttribute("aria-pressed", wraps());
     head.append(wrap, codeButton("copy", words().copyCode));
@@ -96,15 +119,13 @@ export function wrapCode(isWrapped = !wraps()) {
   }
 }
 
-let isAdding = false;
-new MutationObserver(() => {
-  if (isAdding) return;
-  isAdding = true;
-  requestAnimationFrame(() => {
-    isAdding = false;
-    addCodeButtons();
-  });
+// What comes is looked through, never the whole page: text comes twenty times a second.
+new MutationObserver((records) => {
+  for (const { addedNodes } of records) {
+    for (const node of addedNodes) if (node.nodeType === Node.ELEMENT_NODE) addCodeButtons(node);
+  }
 }).observe(document.body, { childList: true, subtree: true });
+addCodeButtons(document.body);
 
 // --- A rating's word is taken away when it is stored, or by Esc; the focus goes to what it was about
 

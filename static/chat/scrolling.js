@@ -6,6 +6,7 @@ import { $ } from "./page.js";
 
 let isStuck = true;
 let scroller = null;
+let endButton = null; // what leads there; looked for once, since it stands behind all messages
 let lastTop = 0;
 let jumpedTo = null; // where a find was put
 
@@ -27,7 +28,7 @@ const isAtVeryEnd = () => toGo() < 2;
 const growth = new ResizeObserver(() => {
   // A form to edit grows while it is written in; it must not leave the page by its top.
   if (isStuck && !document.activeElement.closest(".edit-form")) toEnd();
-  else if (!isAtEnd() && $('.stream[data-stream]')) $(".to-bottom").hidden = false;
+  else if (endButton.hidden && !isAtEnd() && $(".stream[data-stream]")) endButton.hidden = false;
 });
 
 function onScroll() {
@@ -38,7 +39,7 @@ function onScroll() {
   if (top === jumpedTo) return;
   // Upwards it is one to stay, however small; unless the text has become shorter.
   isStuck = isAtEnd() && (!isUp || isAtVeryEnd());
-  if (isStuck) $(".to-bottom").hidden = true;
+  if (isStuck) endButton.hidden = true;
 }
 
 // At once, before text that comes meanwhile can pull the page back.
@@ -67,7 +68,7 @@ document.addEventListener("keydown", ({ key, target }) => {
 export function goToEnd() {
   follow();
   toEnd();
-  $(".to-bottom").hidden = true;
+  endButton.hidden = true;
   scroller.focus({ preventScroll: true });
 }
 
@@ -122,6 +123,7 @@ export function watchScroller() {
   growth.disconnect();
   scroller = shown;
   if (!scroller) return;
+  endButton = $(".to-bottom");
   // What a search found stands in the address; else the newest is what is read first.
   const found = /^#message-\d+$/.test(location.hash) && $(location.hash);
   isStuck = !found && !$(".elsewhere-later");

@@ -1,6 +1,6 @@
 // What a person writes: the composer and the forms to edit. No text is ever lost.
 
-import { $, composerText, hasKeyboard, say } from "./page.js";
+import { $, composerText, hasKeyboard, leaveForm, say } from "./page.js";
 import { follow } from "./scrolling.js";
 
 // Where messages are written.
@@ -88,11 +88,12 @@ document.addEventListener("input", (event) => {
 
 document.addEventListener("htmx:beforeRequest", (event) => {
   const form = event.target;
+  // Its button cannot be pressed until the answer, and goes with it.
+  if (form.matches("form[hx-disabled-elt]")) leaveForm(form);
   if (form.id !== "composer") return;
   const isExample = event.detail.requestConfig.triggeringEvent?.submitter?.matches(".example");
   const text = isExample ? "" : composerText().value;
   say("");
-  $("#announcer").textContent = "";
   // On the form itself: the reader may be in another chat when its answer comes.
   const answered = ({ detail }) => detail.xhr.status === 200 && accepted(form, text);
   form.addEventListener("htmx:afterRequest", answered, { once: true });

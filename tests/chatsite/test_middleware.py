@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gzip
 import re
 
 import pytest
@@ -113,3 +114,18 @@ def test_an_answer_to_a_wrong_host_has_the_headers_too(client):
     assert response.headers["X-Content-Type-Options"] == "nosniff"
     assert "frame-ancestors 'none'" in policy_of(response)
     assert response.headers["Cache-Control"] == "private, no-store"
+
+
+def test_pages_are_compressed_for_who_can_unpack_them(client, db):
+    plain = client.get("/")
+    packed = client.get("/", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in plain.headers
+    assert packed.headers["Content-Encoding"] == "gzip"
+    assert {"Accept-Encoding", "Cookie"} <= set(packed.headers["Vary"].split(", "))
+    assert len(packed.content) < len(plain.content) / 2
+    assert "<title>" in gzip.decompress(packed.content).decode()
+
+
+def test_what_is_no_page_is_not_compressed(client, db):
+    response = client.get("/manifest.webmanifest", headers={"Accept-Encoding": "gzip"})
+    assert "Content-Encoding" not in response.headers

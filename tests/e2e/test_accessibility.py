@@ -59,3 +59,16 @@ def test_what_keeps_people_from_using_a_page_would_be_seen(
             "color-contrast",
             "button-name",
         }
+
+
+def test_chromium_takes_the_site_for_an_app_that_can_be_installed(
+    browser: Browser, site: SeededSite
+) -> None:
+    with shown(browser, site, STATES[0]) as page:
+        session = page.context.new_cdp_session(page)
+        found = session.send("Page.getAppManifest")
+        assert found["url"] == f"{site.url}/manifest.webmanifest"
+        assert found["errors"] == []
+        # An incognito window, as each context is one, installs nothing; nothing else may be wrong.
+        errors = session.send("Page.getInstallabilityErrors")["installabilityErrors"]
+        assert {error["errorId"] for error in errors} <= {"in-incognito"}
