@@ -22,7 +22,7 @@ def limit_memory_arenas() -> None:
 
 def warm_up() -> None:
     """Import and compile what the first page and the first answer need."""
-    from conversations.markdown import renderer
+    from conversations.answers import renderer
     from conversations.providers import transport  # noqa: F401 - aiohttp takes 0.3 s
 
     folder = settings.BASE_DIR / "templates"

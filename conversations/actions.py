@@ -140,8 +140,9 @@ def continue_answer(message: Message, *, key: UUID) -> Message:
         stream = streams.resume(cast("Stream", answer.stream), params)
         if stream is None:
             raise CannotContinue(_("This answer cannot be continued. Retry it instead."))
-        answer.stream, answer.content, answer.version = stream, "", version
-        answer.save(update_fields=["stream", "content", "model", "version"])
+        answer.stream, answer.version = stream, version
+        answer.content = answer.reasoning = ""
+        answer.save(update_fields=["stream", "content", "reasoning", "model", "version"])
         conversation.last_message_at = timezone.now()
         conversation.save(update_fields=["last_message_at"])
         return answer

@@ -86,7 +86,7 @@ def message_show(request: HtmxRequest, pk: int) -> HttpResponse:
 @require_safe
 def message_text(request: HtmxRequest, pk: int) -> HttpResponse:
     """The message as it was written: what is copied."""
-    return HttpResponse(message_of(request, pk).text(), content_type="text/markdown; charset=utf-8")
+    return HttpResponse(message_of(request, pk).body(), content_type="text/markdown; charset=utf-8")
 
 
 @private

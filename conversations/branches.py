@@ -71,6 +71,8 @@ def _copy(path: list[Message], conversation: Conversation) -> Message:
             conversation=conversation,
             role=one.role,
             content=one.content,
+            reasoning=one.reasoning,
+            reasoning_seconds=one.reasoning_seconds,
             model=one.model,
             usage=one.usage,
             version=1,

@@ -11,6 +11,7 @@ from django.utils.translation import gettext as _
 
 from .models import Conversation, Message, Role
 from .paths import Tree, messages_of
+from .reasoning import split
 
 PAGE_MESSAGES = 100
 
@@ -26,7 +27,7 @@ def markdown_of(conversation: Conversation) -> Iterator[str]:
         who = _("You") if message.role == Role.USER else _("Answer")
         at = f"{message.created_at:%Y-%m-%d %H:%M} UTC"
         facts = " · ".join(fact for fact in (who, message.model, at) if fact)
-        yield f"\n## {facts}\n\n{message.text()}\n"
+        yield f"\n## {facts}\n\n{message.body()}\n"
 
 
 def json_of(conversation: Conversation) -> Iterator[str]:
@@ -55,11 +56,13 @@ def json_of(conversation: Conversation) -> Iterator[str]:
 
 def _fields_of(message: Message) -> dict[str, Any]:
     stream = message.stream
+    reasoning, content = split(message.text())
     return {
         "id": message.pk,
         "parent": message.parent_id,
         "role": message.role,
-        "content": message.text(),
+        "content": content,
+        "reasoning": reasoning,
         "model": message.model,
         "usage": message.usage,
         "created_at": message.created_at,

@@ -13,7 +13,7 @@ generator(
     may_stop=replies.may_stop,
     on_end=replies.store,
     kept_text=replies.kept_text,
-    renderer="conversations.markdown.renderer",
+    renderer="conversations.answers.renderer",
     carries_on=replies.carries_on,
     foot_template="conversations/_foot.html",
     foot_context=replies.foot_context,

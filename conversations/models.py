@@ -15,6 +15,8 @@ from django.utils.translation import gettext_lazy as _
 from streaming.models import EndReason, Status, Stream
 from streaming.reader import text_of
 
+from . import reasoning
+
 TITLE_MAX_CHARS = 200
 NAME_MAX_CHARS = 80
 
@@ -128,8 +130,11 @@ class Message(models.Model):
         "self", null=True, blank=True, on_delete=models.CASCADE, related_name="replies"
     )
     role = models.CharField(max_length=10, choices=Role.choices)
-    # For an answer: empty while its stream is open, then the stream's text.
+    # For an answer: empty while its stream is open, then the stream's text but for its reasoning.
     content = models.TextField(blank=True)
+    # What the model thought before it answered, and for how long; see `reasoning`.
+    reasoning = models.TextField(blank=True)
+    reasoning_seconds = models.PositiveIntegerField(null=True, blank=True)
     # An answer's stream; its chunks are the text until `content` is set.
     stream = models.OneToOneField(
         "streaming.Stream",
@@ -195,7 +200,22 @@ class Message(models.Model):
 
     def text(self) -> str:
         """All that is stored of it so far; queries while that is still its stream's."""
-        return self.content if self.is_whole else text_of(cast("Stream", self.stream))
+        if self.is_whole:
+            return reasoning.joined(self.reasoning, self.content)
+        return text_of(cast("Stream", self.stream))
+
+    def body(self) -> str:
+        """`text` without what the model thought: what people take along."""
+        return self.content if self.is_whole else reasoning.split(self.text())[1]
+
+    def thought_for(self) -> int | None:
+        """Seconds that its model thought, or has thought so far; None if it did not.
+
+        A query while it runs.
+        """
+        if self.reasoning_seconds is None and self.stream and self.stream.is_open:
+            return reasoning.seconds_of(self.stream)
+        return self.reasoning_seconds
 
     @property
     def can_continue(self) -> bool:

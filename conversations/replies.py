@@ -31,6 +31,7 @@ from .providers.base import (
     Turn,
     Usage,
 )
+from .reasoning import Marker, joined, seconds_of, split
 from .titles import TURN_CHARS
 from .topics import list_changed
 
@@ -90,18 +91,20 @@ async def generate(
         else:
             provider, name, choice = _of_the_site(plan.model)
         carries_on = provider.carries_on
-        request, left_out = _request(plan, name, choice, committed, carries_on=carries_on)
+        _reasoning, answered = split(committed)
+        request, left_out = _request(plan, name, choice, answered, carries_on=carries_on)
         usage: Usage | None = None
-        opening = committed[:TURN_CHARS]
+        marker = Marker(committed)
+        opening = answered[:TURN_CHARS]
         async with aclosing(provider.stream(request)) as events:
             async for event in events:
                 match event:
                     case Text():
                         opening += event.text[: TURN_CHARS - len(opening)]
-                        yield event.text
+                        yield marker.said(event.text)
                     case Reasoning():
-                        # Nothing of it is shown; but a model that thinks has not fallen silent.
-                        yield ""
+                        # Also without text: a model that thinks has not fallen silent.
+                        yield marker.thought(event.text)
                     case Usage():
                         usage = event
                     case Finished():
@@ -178,7 +181,15 @@ def store(stream: Stream, text: str) -> dict[str, int]:
     earlier, usage = stream.params.get("usage"), stream.result.get("usage", {})
     if earlier:
         usage = _sum(earlier, usage)
-    Message.objects.filter(pk=message.pk).update(content=text, usage=usage)
+    reasoning, content = split(text)
+    seconds = message.reasoning_seconds
+    if reasoning and seconds is None:
+        seconds = seconds_of(stream)
+    # As the foot of the page that shows the end tells it.
+    message.reasoning_seconds = seconds
+    Message.objects.filter(pk=message.pk).update(
+        content=content, reasoning=reasoning, reasoning_seconds=seconds, usage=usage
+    )
     # Before the list: the order in which `conversation_changed` locks the two.
     Conversation.objects.visible().filter(pk=message.conversation_id).update(is_unread=True)
     # Under that lock: what is queued later finds an answer that has ended.
@@ -195,9 +206,9 @@ def _sum(earlier: dict[str, int], newer: dict[str, int]) -> dict[str, int]:
 
 
 def kept_text(stream: Stream) -> str | None:
-    """The content of the ended stream's message."""
+    """What the ended stream's message keeps of it."""
     message = _message_of(stream)
-    return message.content if message else None
+    return joined(message.reasoning, message.content) if message else None
 
 
 def may_read(user: Any, stream: Stream) -> bool:

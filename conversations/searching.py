@@ -20,6 +20,7 @@ from django.db.models.expressions import RawSQL
 from streaming.models import OPEN_STATUSES, Chunk
 
 from .models import Conversation, Message
+from .reasoning import split
 from .search_index import MIN_CHARS, TABLE
 
 # More of either kind are not shown: another word finds better than a longer list.
@@ -133,7 +134,7 @@ def _running(user: Any) -> list[tuple[Message, str]]:
         chunks = Chunk.objects.filter(stream__in=[message.stream_id for message in messages])
         for stream_id, text in chunks.order_by("stream", "start").values_list("stream", "text"):
             texts[stream_id].append(text)
-    return [(message, "".join(texts[message.stream_id])) for message in messages]
+    return [(message, split("".join(texts[message.stream_id]))[1]) for message in messages]
 
 
 def _found_in(message: Message, text: str, pattern: re.Pattern[str]) -> Found:

@@ -24,6 +24,7 @@ from django.utils.http import urlsafe_base64_encode
 from chatsite.accounts.models import User
 from conversations.actions import GENERATOR
 from conversations.models import Conversation, Message, Persona, Rating, Role
+from conversations.reasoning import OPENING
 from streaming.models import EndReason, Status, Stream
 
 ANSWER = (Path(__file__).parent / "seeded_answer.md").read_text(encoding="utf-8")
@@ -59,6 +60,11 @@ def seed() -> dict[str, Any]:
     newest.rating = Rating.GOOD
     newest.save(update_fields=["usage", "rating"])
     variant_of(newest, "Store it first, then show it.")
+    thought = "The reader asks for one sentence.\n\nShort, then: what is stored cannot be lost."
+    reasoned = chat(owner, "One sentence on durability", 90, [("In a sentence?", "Store first.")])
+    Message.objects.filter(pk=last(reasoned).pk).update(reasoning=thought, reasoning_seconds=14)
+    thinking = chat(owner, "A riddle", 2, [("What has keys but opens no lock?", "")])
+    streaming(last(thinking), f"{OPENING}{thought}\nA piano, or a map?")
     running = chat(owner, "Store, then show", 1, [(f"{asked} With code, please.", "")])
     streaming(last(running), ANSWER[: ANSWER.index("| Part")])
     queued = chat(owner, "A plan for the garden", 5, [("What grows in the shade?", "")])
@@ -86,6 +92,8 @@ def seed() -> dict[str, Any]:
     return {
         "chat": rich.get_absolute_url(),
         "running": running.get_absolute_url(),
+        "reasoned": reasoned.get_absolute_url(),
+        "thinking": thinking.get_absolute_url(),
         "queued": queued.get_absolute_url(),
         "failed": failed.get_absolute_url(),
         "stopped": stopped.get_absolute_url(),

@@ -70,6 +70,11 @@ def more(page: Page) -> None:
     page.wait_for_selector(".more:popover-open")
 
 
+def unfold(page: Page) -> None:
+    page.click(".reasoning summary")
+    page.wait_for_selector(".thought >> nth=0")
+
+
 def shortcuts(page: Page) -> None:
     page.keyboard.press("Control+/")
     page.wait_for_selector("#shortcuts[open]")
@@ -97,6 +102,8 @@ STATES = (
     State("start", "/", ".start .composer"),
     State("chat", "chat", f"{CHAT} table", is_pictured=True),
     State("running", "running", ".stop-form", is_pictured=True),
+    State("thinking", "thinking", ".reasoning-now"),
+    State("reasoned", "reasoned", ".reasoning", act=unfold, is_pictured=True),
     State("queued", "queued", ".queued", is_pictured=True),
     State("failed", "failed", "text=Retry", is_pictured=True),
     State("stopped", "stopped", "text=Stopped."),

@@ -18,7 +18,7 @@ from html import escape
 from itertools import islice
 from typing import Protocol
 
-from .rendering import Delta, merged
+from .rendering import Delta
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,16 +203,9 @@ class IncrementalDocument:
             self._revised = True
         return self._delta(known, before)
 
-    def since(self, cut: int, key: str, at_most: int | None = None, shown: int = 0) -> Delta:
-        """What a page needs whose closed blocks end at `cut`: full when it cannot be told.
-
-        With `at_most` only so many bytes of it, by whole blocks, but unless it is full never less
-        than what the page shows up to `shown`; see `Delta.stop`.
-        """
-        full = key != self.key or not self._is_boundary(cut)
-        pieces = self._closed_after(0 if full else cut)
-        shown = 0 if full else shown
-        return merged(self, full=full, pieces=pieces, at_most=at_most, shown=shown)
+    def pieces(self, cut: int) -> Iterator[tuple[int, str]] | None:
+        """(offset of the end, HTML) of each closed piece behind `cut`; None if none ends there."""
+        return self._closed_after(cut) if self._is_boundary(cut) else None
 
     def _is_boundary(self, cut: int) -> bool:
         if cut == self.cut:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from html import escape
 from itertools import chain, islice
@@ -49,7 +49,22 @@ def wire_size(text: str) -> int:
     return len(text) if text.isascii() else len(text.encode())
 
 
-def merged(
+def since(
+    document: LiveDocument, cut: int, key: str, at_most: int | None = None, shown: int = 0
+) -> Delta:
+    """What a page needs whose closed blocks end at `cut`: full when it cannot be told.
+
+    With `at_most` only so many bytes of it, by whole blocks, but unless it is full never less
+    than what the page shows up to `shown`; see `Delta.stop`.
+    """
+    pieces = document.pieces(cut) if key == document.key else None
+    if pieces is not None:
+        return _merged(document, full=False, pieces=pieces, at_most=at_most, shown=shown)
+    all_pieces = document.pieces(0) or ()
+    return _merged(document, full=True, pieces=all_pieces, at_most=at_most, shown=0)
+
+
+def _merged(
     document: LiveDocument,
     *,
     full: bool,
@@ -80,12 +95,23 @@ def merged(
 class LiveDocument(Protocol):
     """HTML of a growing text: closed blocks, which never change, and one open block."""
 
-    # Hash of the renderer's version and of the definitions in force: pages of another key reload.
-    key: str
-    # Offset (code points) where the closed blocks end.
-    cut: int
-    # Offset (code points) of the text fed so far.
-    end: int
+    @property
+    def key(self) -> str:
+        """Hash of the renderer's version and of the definitions in force.
+
+        Pages of another key are drawn anew.
+        """
+        ...
+
+    @property
+    def cut(self) -> int:
+        """Offset (code points) where the closed blocks end."""
+        ...
+
+    @property
+    def end(self) -> int:
+        """Offset (code points) of the text fed so far."""
+        ...
 
     @property
     def closed_html(self) -> str:
@@ -118,23 +144,19 @@ class LiveDocument(Protocol):
         """Close the document; full when the pieces differ from the one-shot HTML."""
         ...
 
-    def since(self, cut: int, key: str, at_most: int | None = None, shown: int = 0) -> Delta:
-        """What a page needs whose closed blocks end at `cut`: full when it cannot be told.
-
-        With `at_most` only so many bytes of it, by whole blocks, but unless it is full never less
-        than what the page shows up to `shown`; see `Delta.stop`.
-        """
+    def pieces(self, cut: int) -> Iterator[tuple[int, str]] | None:
+        """(offset of the end, HTML) of each closed piece behind `cut`; None if none ends there."""
         ...
 
 
 class PlainText:
     """Text as it is: escaped, its white space kept by the stylesheet.
 
-    Each line is a piece of its own, a line above 1,000 characters several, so that text without a
-    line feed costs no more than other text.
+    Each line is a piece of its own, a line above 1,000 characters several (cut at a space where
+    there is one), so that text without a line feed costs no more than other text.
     """
 
-    version = "plain-1"
+    version = "plain-2"
 
     def render(self, text: str) -> str:
         document = PlainTextDocument(text)
@@ -148,7 +170,9 @@ class PlainTextDocument:
     """The `LiveDocument` of `PlainText`."""
 
     key = PlainText.version
-    _piece = re.compile(r"[^\n]{0,999}\n|[^\n]{1000}")
+    # Of each piece's element.
+    css_class = "plain"
+    _piece = re.compile(r"[^\n]{0,999}\n|[^\n]{1000,1999}?[ \n]|[^\n]{2000}")
 
     def __init__(self, text: str = "") -> None:
         self.cut = 0
@@ -200,16 +224,12 @@ class PlainTextDocument:
         self.cut = self.end
         return Delta(full=False, closed=self._pieces[-1], open="")
 
-    def since(self, cut: int, key: str, at_most: int | None = None, shown: int = 0) -> Delta:
+    def pieces(self, cut: int) -> Iterator[tuple[int, str]] | None:
         index = bisect_left(self._starts, cut)
-        known = cut == self.cut or self._starts[index : index + 1] == [cut]
-        full = key != self.key or not known
-        first = 0 if full else index
-        ends = chain(islice(self._starts, first + 1, None), [self.cut])
-        pieces = zip(ends, islice(self._pieces, first, None), strict=False)
-        shown = 0 if full else shown
-        return merged(self, full=full, pieces=pieces, at_most=at_most, shown=shown)
+        if cut != self.cut and self._starts[index : index + 1] != [cut]:
+            return None
+        ends = chain(islice(self._starts, index + 1, None), [self.cut])
+        return zip(ends, islice(self._pieces, index, None), strict=False)
 
-    @staticmethod
-    def _html(text: str) -> str:
-        return f'<span class="plain">{escape(text, quote=False)}</span>'
+    def _html(self, text: str) -> str:
+        return f'<span class="{self.css_class}">{escape(text, quote=False)}</span>'

@@ -24,7 +24,7 @@ from .frames import Frame, stream_frame
 from .generators import get_generator
 from .models import EndReason, Stream
 from .reader import text_from
-from .rendering import Delta, LiveDocument, wire_size
+from .rendering import Delta, LiveDocument, since, wire_size
 
 if TYPE_CHECKING:
     from .hub import Hub
@@ -135,7 +135,7 @@ class Tail:
         around = AROUND_BYTES + wire_size(self.note or "") + wire_size(self._foot)
         # What a page says that it shows is its own claim: no more than a frame's worth is owed.
         shown = min(follower.end, follower.cut + conf.UNACKED_BYTES)
-        delta = document.since(follower.cut, follower.key, max(1, room - around), shown)
+        delta = since(document, follower.cut, follower.key, max(1, room - around), shown)
         frame = self._frame(delta, max(0, follower.cut), self.note)
         if frame.size <= room or not _is_small(room):
             self._hand_over(follower, frame, delta.stop)
@@ -347,7 +347,7 @@ def _close(document: LiveDocument, rest: str) -> Delta:
     grown = document.feed(rest) if rest else Delta(full=False, closed="", open=None)
     end = document.finish()
     if end.full or grown.full:
-        return document.since(-1, document.key)
+        return since(document, -1, document.key)
     return Delta(
         full=False,
         closed=grown.closed + end.closed,

@@ -6,7 +6,9 @@ import re
 from bisect import bisect_right
 from html import unescape
 
+from conversations import answers
 from conversations.markdown import renderer
+from conversations.reasoning import OPENING
 
 from .dom import words
 
@@ -36,5 +38,11 @@ class Expected:
 
 
 def _joined(before: str, rest: str) -> str:
-    shown = unescape(_TAG.sub("", renderer.render(rest, draft=True)))
+    if rest.startswith(OPENING):
+        # Only the first part can: the model thinks, and may not have begun to answer.
+        document = answers.renderer.live(rest)
+        html = document.closed_html + document.open_html
+    else:
+        html = renderer.render(rest, draft=True)
+    shown = unescape(_TAG.sub("", html))
     return f"{before} {words(shown)}".strip()

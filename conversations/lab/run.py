@@ -130,7 +130,7 @@ class Run:
             person,
             path,
             stream,
-            await self.do(lambda: normalise(script.answer)),
+            await self.do(lambda: normalise(script.stored)),
             asked_at,
             script,
             model,

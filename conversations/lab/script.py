@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, field
 from itertools import cycle, islice
 from typing import Any
 
+from ..reasoning import joined
 from .texts import endless_tokens
 
 # In this order no CR meets a LF of its own.
@@ -132,6 +133,13 @@ class Script:
         """The whole text that a client should end up with."""
         return "".join(islice(self.pieces(), self.tokens) if self.endless else self.pieces())
 
+    @property
+    def stored(self) -> str:
+        """The whole text of its stream: what it thinks first and shows, then the answer."""
+        thinks_first = self.think_after == 0 and thinks_aloud(self)
+        thoughts = THOUGHT * int(self.think_seconds) if thinks_first else ""
+        return joined(self.reasoning + thoughts, self.answer)
+
     def due(self, number: int) -> float:
         """Seconds from the first event to token `number`."""
         thought = self.think_after is not None and number >= self.think_after
@@ -226,7 +234,7 @@ def openai_events(script: Script, body: dict[str, Any]) -> Iterator[Said]:
     yield Said(chunk({"role": "assistant", "content": None}))
     if script.reasoning:
         yield Said(chunk({script.reasoning_field: script.reasoning}))
-    thought = chunk({script.reasoning_field: "hm "})
+    thought = chunk({script.reasoning_field: THOUGHT})
     number = -1
     for one in said(script, body, content, thought if thinks_aloud(script) else COMMENT):
         number = number if one.number is None else one.number
@@ -240,6 +248,8 @@ def openai_events(script: Script, body: dict[str, Any]) -> Iterator[Said]:
     yield Said(framed(script, "[DONE]"), script.due(number))
 
 
+# What it thinks each second.
+THOUGHT = "hm "
 COMMENT = ": thinking\n\n"
 
 
@@ -263,7 +273,7 @@ def anthropic_events(script: Script, body: dict[str, Any]) -> Iterator[Said]:
     yield Said(event("ping"))
     if script.reasoning:
         yield Said(delta("thinking_delta", thinking=script.reasoning))
-    thought = delta("thinking_delta", thinking="hm ")
+    thought = delta("thinking_delta", thinking=THOUGHT)
     number = -1
     for one in said(script, body, content, thought if thinks_aloud(script) else COMMENT):
         number = number if one.number is None else one.number

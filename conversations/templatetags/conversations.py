@@ -43,7 +43,7 @@ def markdown(text: str) -> SafeString:
 
 @lru_cache(maxsize=128)
 def _rendered(text: str) -> str:
-    renderer: Any = import_string("conversations.markdown.renderer")
+    renderer: Any = import_string("conversations.answers.renderer")
     return renderer.render(text)
 
 
@@ -72,6 +72,12 @@ def took(stream: Stream | None) -> str:
         "minutes": seconds // 60,
         "seconds": seconds % 60,
     }
+
+
+@register.filter
+def clock(seconds: int) -> str:
+    """A length of time as a stop watch shows it."""
+    return f"{seconds // 60}:{seconds % 60:02}"
 
 
 @register.filter

@@ -35,6 +35,28 @@ document.addEventListener("streaming:ended", () => {
   form?.remove();
 });
 
+// --- How long a model thinks: counted while it does, and told by the server at the end
+
+const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
+
+function showThinking() {
+  for (const stream of document.querySelectorAll(".stream[data-stream]:has(.thought)")) {
+    if ($(".stream-body > :not(.thought, .stream-open), .stream-open > :not(.thought)", stream)) continue;
+    const time = $(".reasoning-time", stream.closest(".message"));
+    time.dataset.began ??= performance.now() - Number(time.dataset.seconds ?? 0) * 1000;
+    time.textContent = clock(Math.round((performance.now() - time.dataset.began) / 1000));
+  }
+}
+
+setInterval(showThinking, 1000);
+
+function showThought({ target }) {
+  const told = $(".stream-foot > data", target);
+  if (told) $(".reasoning-time", target.closest(".message")).textContent = clock(Number(told.value));
+}
+
+document.addEventListener("streaming:ended", showThought);
+
 // --- The tab's title marks an answer that ended while nobody could see it
 
 let hasEndedUnseen = false;
@@ -63,7 +85,7 @@ async function markdownFrom(url) {
 
 function answerItem(body, url) {
   const copy = body.cloneNode(true);
-  copy.querySelectorAll(".code-copy, .code-wrap, .link-host").forEach((part) => part.remove());
+  copy.querySelectorAll(".code-copy, .code-wrap, .link-host, .thought").forEach((part) => part.remove());
   return new ClipboardItem({
     "text/plain": markdownFrom(url),
     "text/html": new Blob([copy.innerHTML], { type: "text/html" }),

@@ -13,6 +13,7 @@ import pytest
 
 from conversations.engines import RustEngine
 from conversations.markdown import Markdown
+from streaming.rendering import since
 from tests.services import ROOT
 
 from .test_markdown_incremental import Page, check_every_step, pieces
@@ -71,5 +72,5 @@ def test_a_page_drawn_by_other_frames_is_brought_into_step(seed: int) -> None:
         for closed, cut, key, _end in rng.sample(behind, min(10, len(behind))):
             page = Page()
             page.closed = closed
-            page.apply(document.since(cut, key))
+            page.apply(since(document, cut, key))
             assert page.html == fresh.closed_html + fresh.open_html, (document.end, cut)

@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 
 from conversations.engines import PythonEngine, RustEngine
 from conversations.markdown import Markdown
-from streaming.incremental import IncrementalDocument
-from streaming.rendering import Delta
+from streaming.rendering import Delta, LiveDocument, Renderer, since
 
 RUST = Markdown(RustEngine)
 PYTHON = Markdown(PythonEngine)
@@ -89,7 +88,7 @@ def pieces(text: str, rng: random.Random, longest: int) -> list[str]:
     return found
 
 
-def check_every_step(markdown: Markdown, text: str, rng: random.Random, longest: int) -> None:
+def check_every_step(markdown: Renderer, text: str, rng: random.Random, longest: int) -> None:
     """Feed `text` in pieces: page, document and a fresh document agree after each of them."""
     document, page, so_far = markdown.live(), Page(), ""
     for piece in pieces(text, rng, longest):
@@ -104,10 +103,39 @@ def check_every_step(markdown: Markdown, text: str, rng: random.Random, longest:
     check_end(markdown, document, page, text)
 
 
-def check_end(markdown: Markdown, document: IncrementalDocument, page: Page, text: str) -> None:
+def check_end(markdown: Renderer, document: LiveDocument, page: Page, text: str) -> None:
     page.apply(document.finish())
     assert page.html == document.closed_html == markdown.render(text)
     assert (document.open_html, document.cut, document.end) == ("", len(text), len(text))
+
+
+def check_pages(renderer: Renderer, text: str, rng: random.Random) -> None:
+    """A page comes from another process, whose document was fed the text so far at once."""
+    document, so_far = renderer.live(), ""
+    waiting: list[tuple[str, int, int, str]] = []
+    for piece in pieces(text, rng, 30):
+        so_far += piece
+        document.feed(piece)
+        drawn = renderer.live(so_far)
+        waiting.append((drawn.closed_html, drawn.cut, drawn.end, drawn.key))
+        for closed, cut, end, key in rng.sample(waiting, min(3, len(waiting))):
+            page = Page()
+            page.closed = closed
+            delta = since(document, cut, key)
+            # Only a definition costs such a page its closed blocks.
+            assert not delta.full or "]:" in so_far
+            page.apply(delta)
+            assert page.html == document.closed_html + document.open_html
+            # By parts it comes to the same, stands at a block's end after each, and never shows
+            # less than before.
+            page.closed, page.open = closed, ""
+            while (delta := since(document, cut, key, 100, shown=end)).stop is not None:
+                page.apply(delta)
+                assert page.open == ""
+                assert delta.full or delta.stop >= end
+                cut, key = delta.stop, document.key
+            page.apply(delta)
+            assert page.html == document.closed_html + document.open_html
 
 
 @both_engines
@@ -142,30 +170,4 @@ def test_the_end_is_exact_even_where_the_two_parsers_disagree(text: str, seed: i
 @settings(derandomize=True, max_examples=150, deadline=None)
 @given(st.lists(st.sampled_from(corpus()), max_size=5).map("\n".join), st.integers(0, 2**32))
 def test_a_page_drawn_at_any_moment_is_brought_into_step(text: str, seed: int) -> None:
-    """The page comes from another process: its document was fed the text so far at once."""
-    rng = random.Random(seed)
-    document, so_far = RUST.live(), ""
-    waiting: list[tuple[str, int, int, str]] = []
-    for piece in pieces(text, rng, 30):
-        so_far += piece
-        document.feed(piece)
-        drawn = RUST.live(so_far)
-        waiting.append((drawn.closed_html, drawn.cut, drawn.end, drawn.key))
-        for closed, cut, end, key in rng.sample(waiting, min(3, len(waiting))):
-            page = Page()
-            page.closed = closed
-            delta = document.since(cut, key)
-            # Only a definition costs such a page its closed blocks.
-            assert not delta.full or "]:" in so_far
-            page.apply(delta)
-            assert page.html == document.closed_html + document.open_html
-            # By parts it comes to the same, stands at a block's end after each, and never shows
-            # less than before.
-            page.closed, page.open = closed, ""
-            while (delta := document.since(cut, key, 100, shown=end)).stop is not None:
-                page.apply(delta)
-                assert page.open == ""
-                assert delta.full or delta.stop >= end
-                cut, key = delta.stop, document.key
-            page.apply(delta)
-            assert page.html == document.closed_html + document.open_html
+    check_pages(RUST, text, random.Random(seed))

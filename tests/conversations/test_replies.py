@@ -47,7 +47,7 @@ def finish(message: Message, text: str) -> None:
 def test_the_text_passes_through_and_the_end_says_what_it_cost(sent, script):
     provider = script(Reasoning("hm"), Text("Hel"), Text("lo"), Usage(3, 2), Finished("length"))
     *texts, end = generate(sent.answer.stream)
-    assert texts == ["", "Hel", "lo"], "a thought is a sign of life and no text"
+    assert texts == ["<think>\nhm", "\n</think>\n\nHel", "lo"]
     assert isinstance(end, End)
     assert end.reason == "length"
     assert end.result["usage"] == {"prompt_tokens": 3, "completion_tokens": 2}

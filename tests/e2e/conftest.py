@@ -38,6 +38,7 @@ def answer(question: str) -> str:
 
 The end of it.
 """
+THOUGHT = "Streams, then.\n\nWhat of **them**? "
 SCRIPTS = {
     # About 8 s: time for a reload, a second tab, a kill.
     "slow": Script(text=ANSWER * 3, size=12, rate=9),
@@ -46,6 +47,9 @@ SCRIPTS = {
     # Its maximum makes several answers of it.
     "short": Script(text=ANSWER, size=12, rate=40, most=10),
     "limited": Script(status=429, retry_after="60"),
+    "thinking": Script(
+        text=ANSWER, size=12, rate=60, reasoning=THOUGHT, think_after=0, think_seconds=4
+    ),
 }
 # What browser and htmx say of an answer that is an error, and of a server that a test took away.
 NETWORK_WORDS = (

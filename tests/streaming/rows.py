@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
+from django.db import transaction
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -17,6 +18,7 @@ async def write_nothing(stream: Stream, params: dict[str, Any], text: str) -> As
     yield
 
 
+@transaction.atomic
 def write(stream: Stream, *texts: str) -> None:
     """Append chunks as a journal does, and leave the stream streaming."""
     start = Stream.objects.get(pk=stream.pk).length

@@ -6,6 +6,7 @@ import asyncio
 from itertools import islice, pairwise
 from typing import Any
 
+from ..dom import Element
 from ..run import ANSWERS, Run
 from ..tab import answer_of
 from ..watched import Watched
@@ -200,6 +201,11 @@ def expect_end(run: Run, watched: Watched, status: str, reason: str) -> None:
     )
 
 
+def tells_state(element: Element) -> bool:
+    """Whether it is a note of the stream, or the sentence about its end."""
+    return element.get("role") == "status" or "state" in element.get("class").split()
+
+
 async def expect_one_status(
     run: Run, watched: Watched, *, failed: bool, sentence: str = ""
 ) -> None:
@@ -207,7 +213,7 @@ async def expect_one_status(
     fresh = await watched.person.page(watched.path)
     tabs = [tab.document for tab in run.tabs if tab.watched is watched]
     for page in [fresh, *tabs]:
-        states = [one for one in answer_of(page).elements() if one.get("role") == "status"]
+        states = [one for one in answer_of(page).elements() if tells_state(one)]
         # The place of a note, without one.
         texts = [text for one in states if (text := " ".join(one.text().split()))]
         run.expect(len(texts) == failed, f"{watched.name}: the page tells {texts}")

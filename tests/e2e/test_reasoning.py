@@ -1,0 +1,89 @@
+"""What a model thinks, as a person sees it: folded, with the time that it takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pytest
+
+from conversations.reasoning import joined
+from tests.services import Server
+
+from .conftest import ANSWER, THOUGHT, stored_text
+from .test_story import ENDED, RUNNING, ask
+
+if TYPE_CHECKING:
+    from playwright.sync_api import BrowserContext, Page
+
+pytestmark = pytest.mark.e2e
+
+SUMMARY = ".reasoning summary"
+SECONDS = "() => Number(document.querySelector('.reasoning-time').textContent.replace('0:', ''))"
+
+
+def think(page: Page) -> None:
+    ask(page, model="thinking")
+    page.wait_for_selector(f"{SUMMARY}:has-text('Thinking…')")
+
+
+def html_of(page: Page) -> str:
+    """Of the blocks of the answer, all closed."""
+    blocks: list[str] = page.eval_on_selector_all(
+        ".message-assistant .stream-body > :not(.stream-open)",
+        "all => all.map(one => one.outerHTML)",
+    )
+    return "".join(blocks)
+
+
+def test_a_model_thinks_folded_and_its_time_is_counted(
+    server: Server, context: BrowserContext, page: Page, shot: Callable[..., None]
+) -> None:
+    think(page)
+    assert page.locator(".thought >> visible=true").count() == 0
+    assert page.locator(".thinking >> visible=true").count() == 0, "told once"
+    page.wait_for_function(f"{SECONDS} >= 2")
+    shot(page, "thinking")
+    # Another tab, which comes now, counts the same time.
+    other = context.new_page()
+    other.goto(page.url)
+    other.wait_for_function(f"{SECONDS} >= 2")
+    # Unfolded by hand it stays so while text comes.
+    page.click(SUMMARY)
+    page.wait_for_selector(".thought >> visible=true")
+    page.wait_for_selector(f"{SUMMARY}:has-text('Reasoning')")
+    page.wait_for_selector(".message-assistant h1")
+    assert page.locator(".thought >> visible=true").count() > 0
+    assert other.locator(".thought >> visible=true").count() == 0
+    page.wait_for_selector(ENDED)
+    shot(page, "reasoned")
+    text = stored_text(server)
+    assert text.endswith(ANSWER)
+    assert text == joined(THOUGHT + "hm " * 4, ANSWER)
+    time = page.inner_text(".reasoning-time")
+    live = html_of(page)
+    for tab in (page, other):
+        tab.reload()
+        assert tab.inner_text(".reasoning-time") == time
+        assert html_of(tab) == live
+        assert tab.locator(".thought >> visible=true").count() == 0
+
+
+def test_a_reload_in_the_middle_of_a_thought_goes_on(server: Server, page: Page) -> None:
+    think(page)
+    page.wait_for_function(f"{SECONDS} >= 2")
+    page.reload()
+    page.wait_for_selector(RUNNING)
+    assert page.evaluate(SECONDS) >= 1
+    page.wait_for_selector(ENDED)
+    assert stored_text(server) == joined(THOUGHT + "hm " * 4, ANSWER)
+
+
+def test_a_thought_is_unfolded_by_keyboard(page: Page) -> None:
+    think(page)
+    page.focus(SUMMARY)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".thought >> visible=true")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("text=Stopped.")
+    assert page.locator(f"{SUMMARY}:has-text('Reasoning')").count() == 1
