@@ -13,9 +13,10 @@ import {
   markRead,
   showGone,
   tellTimeZone,
+  toggleChats,
   watchToast,
 } from "./chat/chats.js";
-import { $, hasKeyboard, say, sentenceFor, words } from "./chat/page.js";
+import { $, composerText, hasKeyboard, say, sentenceFor, words } from "./chat/page.js";
 import { copyFrom, leaveWord, showTitle, tellAnswers, wrapCode } from "./chat/reading.js";
 import { goToEnd, watchEdges, watchScroller } from "./chat/scrolling.js";
 import { beginWriting, editLast, inheritDrafts, onEnter, TEXTS } from "./chat/writing.js";
@@ -45,6 +46,16 @@ function isShortcutsKey(event) {
   return event.key === "?" && !event.target.matches("input, textarea, select");
 }
 
+function isCommand(event, letter) {
+  return event.key.toLowerCase() === letter && event.shiftKey && (event.ctrlKey || event.metaKey);
+}
+
+// Who types where nothing takes it means the composer.
+function isTyped(event) {
+  const isCharacter = /^[^ ?]$/u.test(event.key) && !event.ctrlKey && !event.metaKey && !event.altKey;
+  return isCharacter && event.target.matches("body, .scroller") && mayType(event) && !$(":popover-open");
+}
+
 document.addEventListener("keydown", (event) => {
   // All keys are the sheet's, which closes by itself.
   if ($("#shortcuts[open]")) return;
@@ -60,9 +71,18 @@ document.addEventListener("keydown", (event) => {
   } else if (isSearchKey(event)) {
     event.preventDefault();
     beginSearch();
-  } else if (event.key.toLowerCase() === "o" && event.shiftKey && (event.ctrlKey || event.metaKey)) {
+  } else if (isCommand(event, "o")) {
     event.preventDefault();
     $(".new-chat")?.click();
+  } else if (isCommand(event, "s")) {
+    event.preventDefault();
+    toggleChats();
+  } else if (isCommand(event, "c")) {
+    event.preventDefault();
+    [...document.querySelectorAll(".message-assistant [data-copy]")].at(-1)?.click();
+  } else if (isTyped(event)) {
+    // Before the character is put in: it stands in the composer then.
+    composerText()?.focus();
   } else if (isShortcutsKey(event)) {
     event.preventDefault();
     $("#shortcuts").showModal();

@@ -10,11 +10,13 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from ..reasoning import joined
+
 ROW = "SELECT status, end_reason, length, epoch FROM streaming_stream WHERE id = {}"
 CHUNKS = "SELECT start, text, epoch FROM streaming_chunk WHERE stream_id = {} ORDER BY start"
 COMMITS = "SELECT created_at, start, text FROM streaming_chunk WHERE stream_id = {} ORDER BY start"
 STREAM = "SELECT stream_id FROM conversations_message WHERE id = {}"
-CONTENT = "SELECT content FROM conversations_message WHERE stream_id = {}"
+CONTENT = "SELECT reasoning, content FROM conversations_message WHERE stream_id = {}"
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,9 @@ class Store:
         ]
 
     def content(self, stream: str) -> str | None:
-        """What the chat keeps as the answer."""
+        """What the chat keeps of the answer's text."""
         found = self._ask(CONTENT, stream)
-        return found[0][0] if found else None
+        return joined(*found[0]) if found else None
 
     def stream_of(self, message: int) -> str:
         """The stream of an answer."""

@@ -4,12 +4,26 @@ import { $, composerText, say, sentenceFor } from "./page.js";
 
 // --- The drawer, and which chat is current
 
+// Where there is room the list stands beside the chat, unless it is folded: the server draws it so.
+const hasRoom = () => matchMedia("(min-width: 900px)").matches;
+
 export function closeDrawer() {
   delete $("#app").dataset.drawer;
 }
 
 function openDrawer() {
-  $("#app").dataset.drawer = "";
+  if (hasRoom()) fold(false);
+  else $("#app").dataset.drawer = "";
+}
+
+function fold(isFolded) {
+  $("#app").toggleAttribute("data-folded", isFolded);
+  document.cookie = `chats=${isFolded ? "folded" : "shown"}; path=/; max-age=31536000; samesite=lax`;
+}
+
+export function toggleChats() {
+  const isOpen = hasRoom() ? !$("#app[data-folded]") : $("#app[data-drawer]");
+  $(isOpen ? ".drawer-close" : ".drawer-open")?.click();
 }
 
 document.addEventListener("click", (event) => {
@@ -20,7 +34,9 @@ document.addEventListener("click", (event) => {
     $(".drawer-close").focus();
   } else if (target?.matches(".drawer-close, .drawer-shade")) {
     event.preventDefault();
+    if (hasRoom()) fold(true);
     closeDrawer();
+    $(".drawer-open").focus();
   } else if (target?.closest('.sidebar [hx-target="#main"]')) closeDrawer();
 });
 
@@ -132,7 +148,7 @@ export function isSearchKey(event) {
 }
 
 export function beginSearch() {
-  if (getComputedStyle($("#sidebar")).visibility === "hidden") openDrawer();
+  if (!$("#sidebar").checkVisibility({ visibilityProperty: true })) openDrawer();
   $("#search").select();
 }
 

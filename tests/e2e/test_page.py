@@ -11,7 +11,7 @@ import pytest
 
 from tests.services import Server
 
-from .conftest import count
+from .conftest import ANSWER, count
 from .test_story import ENDED, RUNNING, ask, ask_echo, wait_for_text
 
 if TYPE_CHECKING:
@@ -245,3 +245,44 @@ def test_a_page_whose_chat_is_deleted_elsewhere_says_so(
         one.wait_for_selector("#composer-error:has-text('This chat is no longer there.')")
     shot(other, "deleted-elsewhere")
     assert page.request.get(page.url).status == 404
+
+
+def test_the_list_of_chats_folds_away_and_stays_so(page: Page, shot: Callable[..., None]) -> None:
+    ask(page, model="quick")
+    page.wait_for_selector(ENDED)
+    page.click(".drawer-close")
+    page.wait_for_selector("#sidebar", state="hidden")
+    assert page.evaluate("document.activeElement.matches('.drawer-open')")
+    shot(page, "folded")
+    page.reload()
+    assert not page.locator("#sidebar").is_visible()
+    # What is looked for stands in the list.
+    page.keyboard.press("Control+k")
+    page.wait_for_selector("#search:focus")
+    page.keyboard.press("Control+Shift+S")
+    page.wait_for_selector("#sidebar", state="hidden")
+    # A narrow page has its drawer all the same.
+    page.set_viewport_size({"width": 390, "height": 800})
+    page.click(".drawer-open")
+    page.wait_for_selector(".chat-link", state="visible")
+    page.keyboard.press("Escape")
+    page.wait_for_selector("#sidebar", state="hidden")
+    page.set_viewport_size({"width": 1200, "height": 800})
+    page.keyboard.press("Control+Shift+S")
+    page.wait_for_selector("#sidebar", state="visible")
+    page.reload()
+    assert page.locator("#sidebar").is_visible()
+
+
+def test_who_types_anywhere_writes_and_a_key_copies_the_answer(
+    context: BrowserContext, page: Page
+) -> None:
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    ask(page, model="quick")
+    page.wait_for_selector(ENDED)
+    page.evaluate("document.activeElement.blur()")
+    page.keyboard.type("it")
+    assert page.input_value("#composer-text") == "it"
+    page.keyboard.press("Control+Shift+C")
+    page.wait_for_selector(".message-assistant [href='#icon-check']", state="attached")
+    assert page.evaluate("navigator.clipboard.readText()") == ANSWER
