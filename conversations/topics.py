@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -35,9 +36,8 @@ def conversations_changed(conversations: ConversationQuerySet, owner_id: Any) ->
     versions = dict(locked.values_list("pk", "version"))
     if versions:
         conversations.update(version=F("version") + 1)
-        transaction.on_commit(
-            lambda: [touch(f"conversation:{pk}", version + 1) for pk, version in versions.items()]
-        )
+        for pk, version in versions.items():
+            transaction.on_commit(partial(touch, f"conversation:{pk}", version + 1))
         list_changed(owner_id)
     return len(versions)
 

@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.services import wait_until
+
+from .conftest import count
+from .test_delete import TABLES as TABLES_OF_CHATS
 from .test_sidebar import row, start_chat
 from .test_story import RUNNING, ask
 
@@ -16,6 +20,8 @@ if TYPE_CHECKING:
     from tests.services import Server
 
 pytestmark = pytest.mark.e2e
+
+TABLES = (*TABLES_OF_CHATS, "accounts_user", "django_session")
 
 
 # --- All chats
@@ -63,4 +69,64 @@ def test_all_chats_go_and_come_back_without_a_script(server: Server, browser: Br
     page.click("#toast >> text=Undo")
     page.wait_for_selector(row("One"))
     page.wait_for_selector(row("Two"))
+    context.close()
+
+
+# --- A person
+
+
+def drafts(page: Page) -> int:
+    return page.evaluate("Object.keys(localStorage).filter(key => key.startsWith('draft:')).length")
+
+
+def test_an_account_goes_with_everything_and_every_tab_is_signed_out(
+    server: Server, context: BrowserContext, page: Page, shot: Callable[..., None]
+) -> None:
+    page.goto("/accounts/sign-up/")
+    page.fill("[name=email]", "ann@example.com")
+    for name in ("password1", "password2"):
+        page.fill(f"[name={name}]", "correct horse battery staple")
+    page.click("main form .button-primary")
+    page.wait_for_selector(".sidebar")
+    ask(page, "Forget me", "slow")
+    page.wait_for_selector(RUNNING)
+    page.fill("#composer-text", "A secret draft")
+    other = context.new_page()
+    other.goto(page.url)
+    other.wait_for_selector(RUNNING)
+    assert drafts(page)
+    page.click("[aria-label=Settings]")
+    page.click("text=Delete my account")
+    page.wait_for_selector("text=1 chat goes")
+    page.fill("[name=password]", "wrong")
+    page.click("main .button-danger")
+    page.wait_for_selector("text=This is not your password.")
+    shot(page, "own-wrong-password")
+    page.fill("[name=password]", "correct horse battery staple")
+    page.click("main .button-danger")
+    page.wait_for_selector("text=You are gone from here.")
+    assert not drafts(page)
+    for table in TABLES:
+        wait_until(lambda table=table: count(server, table) == 0, f"{table} is empty")
+    # The other tab shows a person who is no more: its socket is closed, and it says so.
+    other.wait_for_selector(".streaming-connection")
+    other.reload()
+    other.wait_for_selector("text=There is nothing here.")
+    page.click("text=To the start page")
+    page.wait_for_selector("text=Sign in anonymously")
+
+
+def test_a_guest_goes_without_a_script(server: Server, browser: Browser) -> None:
+    context = browser.new_context(base_url=server.url, java_script_enabled=False)
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.goto("/")
+    page.fill("#composer-text", "Forget me")
+    page.click("#composer button.send-button")
+    page.goto("/settings/")
+    page.click("text=Delete everything of mine")
+    page.click("main .button-danger")
+    page.wait_for_selector("text=You are gone from here.")
+    for table in TABLES:
+        wait_until(lambda table=table: count(server, table) == 0, f"{table} is empty")
     context.close()
