@@ -179,6 +179,11 @@ USE_I18N = True
 # rebuilds their catalogues.
 LANGUAGES = [("en", "English"), ("ko", "한국어")]
 LOCALE_PATHS = [BASE_DIR / "chatsite" / "locale"]
+# What a visitor chose is kept in two cookies for a year; `base.html` reads that of the theme.
+THEME_COOKIE_NAME = "theme"
+LANGUAGE_COOKIE_AGE = 365 * 86_400
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_SECURE = HTTPS
 FORMAT_MODULE_PATH = "chatsite.formats"
 TIME_ZONE = envstr("TIME_ZONE", "UTC")
 USE_TZ = True

@@ -71,9 +71,16 @@ def appearance(request: HtmxRequest) -> HttpResponse:
         return True
 
     saved, status = submit(form, save)
+    response: HttpResponse
     if saved and request.htmx:
-        return HttpResponseClientRefresh()
-    return _answered(request, "appearance", form, saved is not None, status)
+        response = HttpResponseClientRefresh()
+    else:
+        response = _answered(request, "appearance", form, saved is not None, status)
+    if saved:
+        # From now on a choice left empty is the system's, not that of an earlier visit.
+        response.delete_cookie(settings.THEME_COOKIE_NAME)
+        response.delete_cookie(settings.LANGUAGE_COOKIE_NAME)
+    return response
 
 
 @private

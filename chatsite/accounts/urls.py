@@ -14,6 +14,7 @@ urlpatterns = [
     path("sign-up/", views.SignUp.as_view(), name="sign-up"),
     path("sign-out/", views.sign_out, name="sign-out"),
     path("bring-chats-along/", views.bring_chats_along_page, name="bring-chats-along"),
+    path("theme/", views.theme, name="theme"),
     path("delete/", views.AccountDelete.as_view(), name="account-delete"),
     path(
         "deleted/",

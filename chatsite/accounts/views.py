@@ -26,8 +26,8 @@ from conversations.purging import CHORE_SECONDS
 
 from . import forms
 from .actions import bring_chats_along, delete_person, forget_sessions
-from .guests import renew_guest_cookie, sign_in_guest
-from .models import User
+from .guests import keep_cookie, keep_looks, renew_guest_cookie, sign_in_guest
+from .models import Theme, User
 from .throttles import WINDOW_SECONDS, Throttle
 
 # In the session after sign-in: whose chats the new session's account is offered, and where to
@@ -96,6 +96,7 @@ class SignUp(FormPage, auth_views.RedirectURLMixin, FormView):
         if user is not None:
             # A new session key and CSRF token; the guest's other sessions end with the password.
             login(self.request, user)
+            keep_looks(self.request, user)
         response = redirect(self.get_success_url())
         renew_guest_cookie(response)
         return response
@@ -116,6 +117,19 @@ def sign_in_as_guest(request: HttpRequest) -> HttpResponse:
     """The button 'Sign in anonymously'."""
     sign_in_guest(request)
     return redirect(next_url(request))
+
+
+@never_cache
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    """Keep a visitor's theme in this browser; Django's `set_language` does so with the language."""
+    response = redirect(next_url(request))
+    chosen = request.POST.get("theme")
+    if chosen in Theme.values:
+        keep_cookie(response, settings.THEME_COOKIE_NAME, chosen)
+    else:
+        response.delete_cookie(settings.THEME_COOKIE_NAME)
+    return response
 
 
 @never_cache

@@ -38,7 +38,7 @@ def test_all_chats_go_in_every_tab_and_one_undo_brings_them_back(
     other.goto(page.url)
     page.click("[aria-label=Settings]")
     page.click("text=Delete all chats")
-    page.wait_for_selector("text=2 chats are deleted")
+    page.wait_for_selector("text=2 chats will be deleted")
     page.click("text=Delete 2 chats")
     page.wait_for_selector("#toast >> text=2 chats were deleted.")
     shot(page, "own-all-deleted")
@@ -97,14 +97,14 @@ def test_an_account_goes_with_everything_and_every_tab_is_signed_out(
     assert drafts(page)
     page.click("[aria-label=Settings]")
     page.click("text=Delete my account")
-    page.wait_for_selector("text=1 chat goes")
+    page.wait_for_selector("text=1 chat will go")
     page.fill("[name=password]", "wrong")
     page.click("main .button-danger")
     page.wait_for_selector("text=This is not your password.")
     shot(page, "own-wrong-password")
     page.fill("[name=password]", "correct horse battery staple")
     page.click("main .button-danger")
-    page.wait_for_selector("text=You are gone from here.")
+    page.wait_for_selector("text=Everything is deleted.")
     assert not drafts(page)
     for table in TABLES:
         wait_until(lambda table=table: count(server, table) == 0, f"{table} is empty")
@@ -126,7 +126,43 @@ def test_a_guest_goes_without_a_script(server: Server, browser: Browser) -> None
     page.goto("/settings/")
     page.click("text=Delete everything of mine")
     page.click("main .button-danger")
-    page.wait_for_selector("text=You are gone from here.")
+    page.wait_for_selector("text=Everything is deleted.")
     for table in TABLES:
         wait_until(lambda table=table: count(server, table) == 0, f"{table} is empty")
+    context.close()
+
+
+# --- How pages look to a visitor
+
+
+def background(page: Page) -> str:
+    return page.evaluate("getComputedStyle(document.body).backgroundColor")
+
+
+@pytest.mark.parametrize("has_script", [True, False])
+def test_a_visitor_chooses_how_pages_look_and_keeps_it_as_a_guest(
+    server: Server, browser: Browser, has_script: bool, shot: Callable[..., None]
+) -> None:
+    context = browser.new_context(base_url=server.url, java_script_enabled=has_script)
+    context.set_default_timeout(20_000)
+    page = context.new_page()
+    page.goto("/")
+    light = background(page)
+    page.click(".looks >> text=Dark")
+    page.wait_for_selector("[data-theme=dark]")
+    assert background(page) != light
+    assert page.get_attribute(".looks [name=theme][value=dark]", "aria-pressed") == "true"
+    page.click("text=Sign in >> nth=0")
+    page.click(".looks >> text=한국어")
+    page.wait_for_selector("html[lang=ko][data-theme=dark]")
+    assert page.url.endswith("/accounts/sign-in/")
+    shot(page, f"own-looks-{has_script}")
+    page.goto("/")
+    page.fill("#composer-text", "안녕하세요")
+    page.click("#composer button.send-button")
+    page.wait_for_selector(".message-assistant")
+    page.goto("/settings/")
+    assert page.input_value("#id_theme") == "dark"
+    assert page.input_value("#id_language") == "ko"
+    assert page.locator(".looks").count() == 0
     context.close()
