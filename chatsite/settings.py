@@ -160,6 +160,8 @@ LOGIN_URL = "accounts:sign-in"
 LOGIN_REDIRECT_URL = "/"
 # Called with the request of a visitor's first message; returns who is signed in then.
 GUEST_SIGN_IN = "chatsite.accounts.guests.sign_in_guest"
+# Counts what may be done a few times in a while: (purpose, request, person).attempt() refuses more.
+THROTTLE = "chatsite.accounts.throttles.Throttle"
 SESSION_COOKIE_AGE = envint("SESSION_DAYS", 180) * 86_400
 EMAIL_BACKEND = envstr("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend")
 DEFAULT_FROM_EMAIL = envstr("DEFAULT_FROM_EMAIL", "chatsite@localhost")

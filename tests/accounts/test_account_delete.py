@@ -16,7 +16,7 @@ from django.utils import timezone
 from chatsite.accounts import actions
 from chatsite.accounts.guests import COOKIE
 from chatsite.accounts.models import User
-from chatsite.accounts.throttles import PER_EMAIL
+from chatsite.accounts.throttles import PER_PERSON
 from conversations import own_keys
 from conversations.actions import retry, start_conversation
 from conversations.keeping import delete_conversation
@@ -128,7 +128,7 @@ def test_a_wrong_password_is_a_sentence_in_place(client_of, owner: User) -> None
 
 def test_a_password_is_not_guessed_here(client_of, owner: User) -> None:
     client = client_of(owner)
-    for _ in range(PER_EMAIL):
+    for _ in range(PER_PERSON):
         confirm(client, "wrong")
     response = confirm(client)
     assert response.status_code == 429
