@@ -160,6 +160,8 @@ LOGIN_URL = "accounts:sign-in"
 LOGIN_REDIRECT_URL = "/"
 # Called with the request of a visitor's first message; returns who is signed in then.
 GUEST_SIGN_IN = "chatsite.accounts.guests.sign_in_guest"
+# Counts what may be done a few times in a while: (purpose, request, person).attempt() refuses more.
+THROTTLE = "chatsite.accounts.throttles.Throttle"
 SESSION_COOKIE_AGE = envint("SESSION_DAYS", 180) * 86_400
 EMAIL_BACKEND = envstr("EMAIL_BACKEND", "django.core.mail.backends.console.EmailBackend")
 DEFAULT_FROM_EMAIL = envstr("DEFAULT_FROM_EMAIL", "chatsite@localhost")
@@ -179,6 +181,11 @@ USE_I18N = True
 # rebuilds their catalogues.
 LANGUAGES = [("en", "English"), ("ko", "한국어")]
 LOCALE_PATHS = [BASE_DIR / "chatsite" / "locale"]
+# What a visitor chose is kept in two cookies for a year; `base.html` reads that of the theme.
+THEME_COOKIE_NAME = "theme"
+LANGUAGE_COOKIE_AGE = 365 * 86_400
+LANGUAGE_COOKIE_SAMESITE = "Lax"
+LANGUAGE_COOKIE_SECURE = HTTPS
 FORMAT_MODULE_PATH = "chatsite.formats"
 TIME_ZONE = envstr("TIME_ZONE", "UTC")
 USE_TZ = True

@@ -5,6 +5,7 @@ from django.templatetags.static import static
 from django.urls import include, path
 from django.utils.functional import lazy
 from django.views.generic import RedirectView
+from django.views.i18n import set_language
 
 from .manifest import manifest
 
@@ -20,6 +21,7 @@ urlpatterns = [
     # Asked for by browsers on pages that name no icon. Lazy: its name is known after collectstatic.
     path("favicon.ico", RedirectView.as_view(url=lazy(static, str)("icons/favicon.svg"))),
     path("manifest.webmanifest", manifest, name="manifest"),
+    path("language/", set_language, name="set-language"),
     path("admin/", admin.site.urls),
     path("accounts/", include("chatsite.accounts.urls")),
     path("", include("streaming.urls")),

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
 
 from django.db import transaction
+from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Now
 from django.utils import timezone
 
 from streaming import actions as streams
 from streaming.models import EndReason, Stream
 
-from .models import Conversation, Message
-from .topics import conversation_changed, list_changed
+from .models import Conversation, ConversationQuerySet, Message
+from .topics import conversation_changed, conversations_changed, list_changed
 
 
 def rename(conversation: Conversation, title: str) -> None:
@@ -48,7 +48,7 @@ def delete_conversation(conversation: Conversation, *, for_good: bool = False) -
     """Hide the conversation and stop its running answers; False when it was deleted.
 
     Its rows are removed in the background (`purging`), when it is too late for
-    `restore_conversation`: `for_good` it is at once.
+    `restore`: `for_good` it is at once.
     """
     # The database's clock, which says later how long ago that was.
     changes: dict[str, Any] = {"deleted_at": Now()}
@@ -64,31 +64,54 @@ def delete_conversation(conversation: Conversation, *, for_good: bool = False) -
     return True
 
 
-def restorable(user: Any, pk: UUID) -> Conversation | None:
-    """The deleted conversation of `user` if it can still come back."""
-    deleted = Conversation.objects.deleted().filter(owner=user.pk, pk=pk, leaf__isnull=False)
-    return deleted.first()
+def delete_all(user: Any) -> int:
+    """Delete all conversations of `user`, archived ones too, as one of them is; how many.
 
-
-def restore_conversation(conversation: Conversation) -> bool:
-    """Undo a deletion: the chat is back, the answers that it stopped stay stopped.
-
-    False when its purge has begun, or nobody had deleted it.
+    All have the same `deleted_at`, by which one undo brings them back (`restore`).
     """
+    own = Conversation.objects.owned_by(user)
+    with transaction.atomic():
+        conversations_changed(own, user.pk)
+        deleted = own.update(deleted_at=Now())
+        running = Stream.objects.open().filter(
+            message__conversation__owner=user.pk, message__conversation__deleted_at__isnull=False
+        )
+        for stream in running:
+            streams.stop(stream, EndReason.DELETED)
+    return deleted
+
+
+def restorable(owner_id: Any) -> ConversationQuerySet:
+    """A person's deleted conversations that can still come back."""
+    return Conversation.objects.deleted().filter(owner=owner_id, leaf__isnull=False)
+
+
+def deleted_with(conversation: Conversation) -> ConversationQuerySet:
+    """What the same act deleted, `conversation` among it, and can still come back."""
+    # Compared by the database: its clock is finer, or coarser, than what Python reads.
+    at = Conversation.objects.filter(pk=conversation.pk).values("deleted_at")
+    return restorable(conversation.owner_id).filter(deleted_at=Subquery(at))
+
+
+def restore(conversation: Conversation) -> int:
+    """Undo a deletion: the chat is back, with all that the same act deleted; how many that are.
+
+    The answers that it stopped stay stopped. 0 when the purge has begun, or nobody had deleted it.
+    """
+    together = deleted_with(conversation)
     with transaction.atomic():
         # The purge takes the leaf by an update of the same row: one of the two is first.
-        deleted = Conversation.objects.deleted().filter(pk=conversation.pk, leaf__isnull=False)
-        if not deleted.update(deleted_at=None):
-            return False
-        version = conversation_changed(conversation.pk)
+        if not conversations_changed(together, conversation.owner_id):
+            return 0
         # Stopped by their owner, that is what they are now; pages that showed them get them again.
         stopped = Stream.objects.filter(
-            message__conversation=conversation.pk, end_reason=EndReason.DELETED
+            message__conversation__in=together, end_reason=EndReason.DELETED
         )
+        version = Conversation.objects.filter(pk=OuterRef("conversation")).values("version")
         answers = Message.objects.filter(stream__in=stopped.values("pk"))
-        answers.update(version=version)
+        answers.update(version=Subquery(version))
         stopped.update(end_reason=EndReason.USER)
-    return True
+        return together.update(deleted_at=None)
 
 
 def mark_read(conversation: Conversation) -> int | None:

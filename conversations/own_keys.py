@@ -39,6 +39,9 @@ SENTENCES: dict[str, str | Promise] = {
     "unreachable": gettext_lazy("The provider cannot be reached."),
     "unreadable": gettext_lazy("The provider answered, but its list of models cannot be read."),
     "forbidden": gettext_lazy("This site no longer allows the address of this key."),
+    "often": gettext_lazy(
+        "You have tried keys very often just now. Try this one again in a while."
+    ),
     "lost": gettext_lazy("The key cannot be read any more. Add it again."),
 }
 

@@ -170,9 +170,14 @@ def _window_context(path: list[int], start: int, stop: int) -> dict[str, Any]:
 
 
 def start_page(
-    request: HtmxRequest, form: SpokenForm, deleted: Conversation | None = None
+    request: HtmxRequest,
+    form: SpokenForm,
+    deleted: Conversation | None = None,
+    deleted_count: int = 1,
 ) -> HttpResponse:
-    context = _composer_context(request, None, form) | {"examples": EXAMPLES, "deleted": deleted}
+    """The composer for a new chat; the deletion of `deleted`, of so many chats, can be undone."""
+    context = _composer_context(request, None, form)
+    context |= {"examples": EXAMPLES, "deleted": deleted, "deleted_count": deleted_count}
     return render_page(request, "start", context)
 
 

@@ -33,7 +33,7 @@ def purge(conversation_id: UUID, *, until: float = math.inf) -> bool:
     not deleted is left alone.
     """
     deleted = Conversation.objects.deleted().filter(pk=conversation_id)
-    # From here on nobody brings it back (`keeping.restore_conversation`).
+    # From here on nobody brings it back (`keeping.restore`).
     if not deleted.update(leaf=None):
         return True
     # Replies before what they answer: a message takes its replies along.

@@ -7,9 +7,11 @@ from uuid import UUID
 
 from django.conf import settings
 from django.contrib.auth.decorators import login_required
+from django.core.exceptions import ValidationError
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
+from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
 from django_htmx.http import HttpResponseClientRefresh
@@ -71,9 +73,16 @@ def appearance(request: HtmxRequest) -> HttpResponse:
         return True
 
     saved, status = submit(form, save)
+    response: HttpResponse
     if saved and request.htmx:
-        return HttpResponseClientRefresh()
-    return _answered(request, "appearance", form, saved is not None, status)
+        response = HttpResponseClientRefresh()
+    else:
+        response = _answered(request, "appearance", form, saved is not None, status)
+    if saved:
+        # From now on a choice left empty is the system's, not that of an earlier visit.
+        response.delete_cookie(settings.THEME_COOKIE_NAME)
+        response.delete_cookie(settings.LANGUAGE_COOKIE_NAME)
+    return response
 
 
 @private
@@ -131,7 +140,7 @@ def key_create(request: HtmxRequest) -> HttpResponse:
     key, status = submit(form, lambda: own_keys.add(request.user, **form.cleaned_data))
     if key is None:
         return _answered(request, "keys", form, False, status)
-    tried = own_keys.try_key(key)
+    tried = _tried(request, key)
     return redirect(_address(f"key-{tried.outcome}"))
 
 
@@ -141,7 +150,7 @@ def key_create(request: HtmxRequest) -> HttpResponse:
 def key_test(request: HtmxRequest, pk: int) -> HttpResponse:
     """Ask the provider for its models with the key, and say what came of it."""
     key = get_object_or_404(ProviderKey, user=request.user.pk, pk=pk)
-    tried = own_keys.try_key(key)
+    tried = _tried(request, key)
     if not request.htmx:
         return redirect(_address(f"key-{tried.outcome}"))
     return render(request, "conversations/_key_tried.html", {"tried": tried})
@@ -235,6 +244,15 @@ def _said(request: HtmxRequest, form: SpokenForm, is_saved: bool, status: int) -
 def _address(section: str) -> str:
     place = "keys" if section.startswith("key-") else section
     return f"{reverse('conversations:settings')}?saved={section}#{place}"
+
+
+def _tried(request: HtmxRequest, key: ProviderKey) -> own_keys.Tried:
+    """What came of trying the key; nobody may have this server ask others without end."""
+    try:
+        import_string(settings.THROTTLE)("key-test", request, str(request.user.pk)).attempt()
+    except ValidationError:
+        return own_keys.Tried("often")
+    return own_keys.try_key(key)
 
 
 def _check_model(request: HtmxRequest, model: str) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 from uuid import UUID
 
+from django.contrib.auth.decorators import login_required
 from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
@@ -137,17 +138,29 @@ def conversation_delete(request: HtmxRequest, pk: UUID) -> HttpResponse:
 
 
 @private
+@login_required
+@require_http_methods(["GET", "HEAD", "POST"])
+def delete_all(request: HtmxRequest) -> HttpResponse:
+    """Delete all chats, once that was confirmed; for a while Undo brings back all of them."""
+    if request.method != "POST":
+        chats = Conversation.objects.owned_by(request.user).count()
+        return render(request, "conversations/delete_all.html", {"chats": chats})
+    keeping.delete_all(request.user)
+    start = reverse("conversations:conversation-list")
+    # Sent twice, the second answer offers the undo of the first.
+    newest = keeping.restorable(request.user.pk).order_by("-deleted_at").first()
+    return redirect(f"{start}?deleted={newest.pk}" if newest else start)
+
+
+@private
 @require_POST
 def conversation_restore(request: HtmxRequest, pk: UUID) -> HttpResponse:
     """Undo a deletion. Again, or when it was undone elsewhere, it does nothing."""
-    conversation = keeping.restorable(request.user, pk)
-    if conversation is not None:
-        keeping.restore_conversation(conversation)
-    elif not Conversation.objects.owned_by(request.user).filter(pk=pk).exists():
-        raise Http404
+    conversation = keeping.restorable(request.user.pk).filter(pk=pk).first()
+    restored = keeping.restore(conversation) if conversation else 0
     conversation = conversation_of(request, pk)
     if not request.htmx:
-        return redirect(conversation)
+        return redirect("conversations:conversation-list" if restored > 1 else conversation)
     if "reopen" not in request.POST:
         return _list_changed(render(request, "conversations/_toast.html"))
     response = chat_page(request, conversation, MessageForm())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.db.models import F
 
 from streaming.topics import topic, touch
 
-from .models import Conversation
+from .models import Conversation, ConversationQuerySet
 
 
 def conversation_changed(conversation_id: UUID) -> int:
@@ -26,6 +27,19 @@ def conversation_changed(conversation_id: UUID) -> int:
     transaction.on_commit(lambda: touch(f"conversation:{conversation_id}", version))
     list_changed(owner_id)
     return version
+
+
+def conversations_changed(conversations: ConversationQuerySet, owner_id: Any) -> int:
+    """As `conversation_changed`, for several of one owner; how many there are."""
+    # In one order: two of these must not wait for each other.
+    locked = conversations.select_for_update().order_by("pk")
+    versions = dict(locked.values_list("pk", "version"))
+    if versions:
+        conversations.update(version=F("version") + 1)
+        for pk, version in versions.items():
+            transaction.on_commit(partial(touch, f"conversation:{pk}", version + 1))
+        list_changed(owner_id)
+    return len(versions)
 
 
 def list_changed(user_id: Any) -> int:

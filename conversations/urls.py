@@ -8,6 +8,7 @@ app_name = "conversations"
 urlpatterns = [
     path("", views.conversation_list, name="conversation-list"),
     path("c/", views.conversation_create, name="conversation-create"),
+    path("c/delete/", sidebar_views.delete_all, name="delete-all"),
     path("c/<uuid:pk>/", views.conversation_detail, name="conversation-detail"),
     path("c/<uuid:pk>/changes/", views.conversation_changes, name="conversation-changes"),
     path(

@@ -13,7 +13,7 @@ from django_htmx.http import HttpResponseClientRedirect, push_url, reswap, retar
 
 from . import actions
 from .forms import DeletedForm, KeyForm, MessageForm, ModelForm, ShownForm
-from .keeping import restorable
+from .keeping import deleted_with, restorable
 from .models import Role
 from .pages import (
     acted,
@@ -35,11 +35,14 @@ from .submissions import Queued, Sent
 def conversation_list(request: HtmxRequest) -> HttpResponse:
     """The start page, for everybody: a composer for a new chat, beside the list of chats.
 
-    `?deleted=<id>` offers to undo that deletion, to whom no script does.
+    `?deleted=<id>` offers to undo that deletion, of all that went with it, to whom no script does.
     """
     form = DeletedForm(request.GET)
-    deleted = restorable(request.user, form.cleaned_data["deleted"]) if form.is_valid() else None
-    return start_page(request, MessageForm(), deleted)
+    deleted = None
+    if form.is_valid():
+        deleted = restorable(request.user.pk).filter(pk=form.cleaned_data["deleted"]).first()
+    count = deleted_with(deleted).count() if deleted else 0
+    return start_page(request, MessageForm(), deleted, count)
 
 
 @private

@@ -88,6 +88,12 @@ def refused(page: Page) -> None:
     page.wait_for_selector(".field-error >> nth=0")
 
 
+def wrong_password(page: Page) -> None:
+    page.fill("input[type=password]", "wrong")
+    page.click("main .button-danger")
+    page.wait_for_selector(".field-error >> nth=0")
+
+
 def out_of_date(page: Page) -> None:
     page.context.clear_cookies()
     page.fill("input[type=email], input[name=username]", "ada@example.com")
@@ -119,11 +125,17 @@ STATES = (
     State("archive", "/?archived=1#sidebar", ".sidebar-back"),
     State("options", "chat:options/", ".options-page"),
     State("settings", "/settings/", ".settings-page", is_pictured=True),
+    State("delete-all", "/c/delete/", "main .button-danger"),
+    State("account-delete", "/accounts/delete/", "main form"),
+    State("account-delete-refused", "/accounts/delete/", "main form", act=wrong_password),
+    State("account-delete-guest", "/accounts/delete/", "main .button-danger", "guest"),
+    State("account-deleted", "/accounts/deleted/", "text=Everything is deleted.", ""),
     State("persona", "persona", "main form"),
     State("chat-settings", "chat:settings/", "main form"),
     State("sign-in", "/accounts/sign-in/", "main form", "", is_pictured=True),
     State("sign-up-refused", "/accounts/sign-up/", "main form", "guest", act=refused),
     State("sign-up", "/accounts/sign-up/", "main form", "guest"),
+    State("sign-up-visitor", "/accounts/sign-up/", ".looks", ""),
     State("sign-out", "/accounts/sign-out/", "text=Sign out anyway", "guest"),
     State("bring-along", "/accounts/bring-chats-along/", "text=Leave behind", "offered"),
     State("password", "/accounts/password/", "main form"),

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import math
+import time
+
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.models import Session
 from django.db import transaction
 from django.db.models import F
-from django.utils import timezone
+from django.db.models.functions import Now
 
 from conversations.own_keys import move_preferences
-from conversations.purging import purge
+from conversations.purging import CHORE_SECONDS, purge
 from streaming import actions as streams
 from streaming.models import EndReason
 from streaming.topics import gone
@@ -15,31 +20,51 @@ from streaming.topics import gone
 from .models import User
 
 
-def delete_person(user: User) -> None:
+def delete_person(user: User, *, until: float = math.inf) -> None:
     """Delete a guest or an account with everything of theirs.
 
-    First nobody can be them any more: running answers are stopped, chats hidden, sockets closed.
-    After the commit of that the rows go in pages of a transaction each; when that is cut short, the
-    person stays blocked, and deleting them again goes on.
+    First nobody can be them any more: the address is free, no session is theirs, running answers
+    are stopped, chats hidden, sockets closed. After the commit of that the rows go in pages of a
+    transaction each; when that is cut short, by the monotonic time `until` too, a chore goes on.
     """
     with transaction.atomic():
         # A bare row: the caller's instance still shows who it was.
         person = User.objects.select_for_update().filter(pk=user.pk).first()
         if person is None:
             return
+        person.email = person.guest_key = None
         person.is_active = False
-        person.save(update_fields=["is_active"])
-        person.conversations.visible().update(deleted_at=timezone.now())
+        person.set_unusable_password()
+        person.deleted_at = Now()
+        person.save(update_fields=["email", "guest_key", "is_active", "password", "deleted_at"])
+        person.conversations.visible().update(deleted_at=Now())
         for stream in person.streams.open():
             streams.stop(stream, EndReason.DELETED)
         transaction.on_commit(lambda: gone(f"user:{person.pk}"), robust=True)
-        transaction.on_commit(lambda: _remove(person))
+        transaction.on_commit(lambda: _remove(person, until))
 
 
-def _remove(person: User) -> None:
+def finish_deletions() -> None:
+    """A server's chore: some of what is left of deleted persons."""
+    until = time.monotonic() + CHORE_SECONDS
+    for person in User.objects.filter(deleted_at__isnull=False).order_by("deleted_at"):
+        _remove(person, until)
+
+
+def forget_sessions(user: User) -> None:
+    """Remove all sessions of a person; reads those of everybody, who is in one is not indexed."""
+    for session in Session.objects.iterator():
+        if session.get_decoded().get(SESSION_KEY) == str(user.pk):
+            session.delete()
+
+
+def _remove(person: User, until: float) -> None:
     for pk in list(person.conversations.values_list("pk", flat=True)):
-        purge(pk)
-    for stream in list(person.streams.all()):
+        if not purge(pk, until=until):
+            return
+    for stream in person.streams.all():
+        if time.monotonic() > until:
+            return
         streams.delete(stream)
     with transaction.atomic():
         # The lock: a message that was still on its way is either here to be deleted, or fails.
@@ -57,7 +82,7 @@ def bring_chats_along(guest_pk: int, account: User) -> int:
         # The lock: a first message of the same guest, still in flight, either is stored before
         # and moves too, or fails because its owner is gone; it can never be deleted unseen.
         guests = User.objects.select_for_update()
-        guest = guests.filter(pk=guest_pk, email__isnull=True).first()
+        guest = guests.filter(pk=guest_pk, email__isnull=True, deleted_at__isnull=True).first()
         if guest is None:
             return 0
         count = guest.conversations.visible().count()

@@ -9,3 +9,10 @@ class AccountsConfig(AppConfig):
     label = "accounts"
     verbose_name = _("Accounts")
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        from streaming.housekeeping import chore
+
+        from .actions import finish_deletions
+
+        chore(finish_deletions)

@@ -102,6 +102,31 @@ class PasswordChangeForm(NewPasswordMixin, auth_forms.PasswordChangeForm):
         return password
 
 
+class AccountDeleteForm(forms.Form):
+    """Confirms that a person goes: an account by its password, throttled as above."""
+
+    password = forms.CharField(
+        label=_("Password"),
+        strip=False,
+        widget=forms.PasswordInput(attrs={"autocomplete": "current-password"}),
+    )
+
+    def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.user = user
+        if user.is_guest:
+            del self.fields["password"]
+
+    def clean_password(self) -> str:
+        throttle = Throttle("password-change", None, self.user.email)
+        throttle.attempt()
+        password: str = self.cleaned_data["password"]
+        if not self.user.check_password(password):
+            raise ValidationError(_("This is not your password."), code="wrong")
+        throttle.forgive()
+        return password
+
+
 class SetPasswordForm(NewPasswordMixin, auth_forms.SetPasswordForm):
     """A new password for who followed the link in the mail."""
 

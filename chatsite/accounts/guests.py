@@ -11,7 +11,7 @@ from django.contrib.auth import login
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponseBase
 
-from .models import User
+from .models import Theme, User
 
 COOKIE = "guest"
 COOKIE_AGE_SECONDS = 365 * 86_400
@@ -32,7 +32,19 @@ def sign_in_guest(request: HttpRequest) -> User:
     if not user.is_active:
         raise PermissionDenied("This guest was blocked.")
     login(request, user)
+    keep_looks(request, user)
     return user
+
+
+def keep_looks(request: HttpRequest, user: User) -> None:
+    """Give a new person the theme and language that they chose as a visitor, if they chose none."""
+    theme = request.COOKIES.get(settings.THEME_COOKIE_NAME)
+    language = request.COOKIES.get(settings.LANGUAGE_COOKIE_NAME)
+    if not user.theme and theme in Theme.values:
+        user.theme = theme
+    if not user.language and language in dict(settings.LANGUAGES):
+        user.language = language
+    user.save(update_fields=["theme", "language"])
 
 
 def guest_key(request: HttpRequest) -> str | None:
@@ -54,9 +66,14 @@ def ensure_guest_cookie(request: HttpRequest, response: HttpResponseBase) -> Non
 
 def renew_guest_cookie(response: HttpResponseBase) -> None:
     """Give this browser a new guest cookie: its next guest is somebody else."""
+    keep_cookie(response, COOKIE, secrets.token_urlsafe(32))
+
+
+def keep_cookie(response: HttpResponseBase, name: str, value: str) -> None:
+    """Have the browser keep a cookie of ours for a year."""
     response.set_cookie(
-        COOKIE,
-        secrets.token_urlsafe(32),
+        name,
+        value,
         max_age=COOKIE_AGE_SECONDS,
         secure=settings.SESSION_COOKIE_SECURE,
         httponly=True,

@@ -82,6 +82,9 @@ class User(AbstractUser):
     theme = models.CharField(max_length=5, choices=Theme.choices, blank=True)
     language = models.CharField(max_length=10, blank=True)
 
+    # Since then nobody is this person; what is theirs is removed in pages, this row last.
+    deleted_at = models.DateTimeField(null=True, blank=True, editable=False)
+
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS = []
 
@@ -104,6 +107,10 @@ class User(AbstractUser):
             # pruneguests: guests by their last visit.
             models.Index(
                 fields=["last_login"], condition=Q(email__isnull=True), name="user_guest_last_login"
+            ),
+            # Whose deletion is not finished yet, oldest first.
+            models.Index(
+                fields=["deleted_at"], condition=Q(deleted_at__isnull=False), name="user_deleted"
             ),
         ]
 

@@ -15,28 +15,30 @@ from django.utils.translation import gettext_lazy as _
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 WINDOW_SECONDS = 15 * 60
-PER_EMAIL = 10
+PER_PERSON = 10
 # An office shares one address; somebody who tries many accounts runs into this one.
 PER_NETWORK = 50
 
 
 class Throttle:
-    """Attempts at one `purpose` for one email address and from one network.
+    """Attempts at one `purpose` by one person (an address, or a key) and from one network.
 
     An attempt is counted before it is made, so that parallel ones cannot slip through, and
     `forgive` takes it back when it turned out to be the right person.
     """
 
-    def __init__(self, purpose: str, request: HttpRequest | None, email: str | None = None) -> None:
+    def __init__(
+        self, purpose: str, request: HttpRequest | None, person: str | None = None
+    ) -> None:
         network = network_of(request)
-        self.email_key = cache_key(purpose, "email", email) if email else None
+        self.person_key = cache_key(purpose, "person", person) if person else None
         self.network_key = cache_key(purpose, "network", network) if network else None
 
     def attempt(self) -> None:
         """Count one attempt. Raises ValidationError (code `throttled`) when it is one too many."""
-        at_email = count(self.email_key) if self.email_key else 0
+        of_person = count(self.person_key) if self.person_key else 0
         in_network = count(self.network_key) if self.network_key else 0
-        if at_email > PER_EMAIL or in_network > PER_NETWORK:
+        if of_person > PER_PERSON or in_network > PER_NETWORK:
             raise ValidationError(
                 _("Too many attempts. Please try again in %(minutes)s minutes."),
                 code="throttled",
@@ -44,9 +46,9 @@ class Throttle:
             )
 
     def forgive(self) -> None:
-        """Take this attempt back, and forget the failed ones at this email address."""
-        if self.email_key:
-            cache.delete(self.email_key)
+        """Take this attempt back, and forget the person's failed ones."""
+        if self.person_key:
+            cache.delete(self.person_key)
         if self.network_key:
             count(self.network_key, by=-1)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from django.contrib.auth import views as auth_views
 from django.urls import path
+from django.views.generic import TemplateView
 
 from . import views
 
@@ -13,6 +14,13 @@ urlpatterns = [
     path("sign-up/", views.SignUp.as_view(), name="sign-up"),
     path("sign-out/", views.sign_out, name="sign-out"),
     path("bring-chats-along/", views.bring_chats_along_page, name="bring-chats-along"),
+    path("theme/", views.theme, name="theme"),
+    path("delete/", views.AccountDelete.as_view(), name="account-delete"),
+    path(
+        "deleted/",
+        TemplateView.as_view(template_name="accounts/account_deleted.html"),
+        name="account-deleted",
+    ),
     path("password/", views.PasswordChange.as_view(), name="password-change"),
     path(
         "password/done/",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import login, logout
 from django.contrib.auth import views as auth_views
+from django.contrib.auth.decorators import login_required
 from django.contrib.auth.forms import AuthenticationForm, SetPasswordForm
 from django.db import IntegrityError, transaction
 from django.forms import BaseForm
@@ -20,10 +22,12 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST
 from django.views.generic import FormView
 
+from conversations.purging import CHORE_SECONDS
+
 from . import forms
-from .actions import bring_chats_along
-from .guests import renew_guest_cookie, sign_in_guest
-from .models import User
+from .actions import bring_chats_along, delete_person, forget_sessions
+from .guests import keep_cookie, keep_looks, renew_guest_cookie, sign_in_guest
+from .models import Theme, User
 from .throttles import WINDOW_SECONDS, Throttle
 
 # In the session after sign-in: whose chats the new session's account is offered, and where to
@@ -92,6 +96,7 @@ class SignUp(FormPage, auth_views.RedirectURLMixin, FormView):
         if user is not None:
             # A new session key and CSRF token; the guest's other sessions end with the password.
             login(self.request, user)
+            keep_looks(self.request, user)
         response = redirect(self.get_success_url())
         renew_guest_cookie(response)
         return response
@@ -112,6 +117,19 @@ def sign_in_as_guest(request: HttpRequest) -> HttpResponse:
     """The button 'Sign in anonymously'."""
     sign_in_guest(request)
     return redirect(next_url(request))
+
+
+@never_cache
+@require_POST
+def theme(request: HttpRequest) -> HttpResponse:
+    """Keep a visitor's theme in this browser; Django's `set_language` does so with the language."""
+    response = redirect(next_url(request))
+    chosen = request.POST.get("theme")
+    if chosen in Theme.values:
+        keep_cookie(response, settings.THEME_COOKIE_NAME, chosen)
+    else:
+        response.delete_cookie(settings.THEME_COOKIE_NAME)
+    return response
 
 
 @never_cache
@@ -163,6 +181,31 @@ class PasswordChange(FormPage, auth_views.PasswordChangeView):
         return super().dispatch(request, *args, **kwargs)
 
 
+@method_decorator([sensitive_post_parameters(), never_cache, login_required], name="dispatch")
+class AccountDelete(FormPage, FormView):
+    """Everything of a person goes, once they confirmed it; what is large by a chore, afterwards."""
+
+    form_class = forms.AccountDeleteForm
+    template_name = "accounts/account_delete.html"
+
+    def get_form_kwargs(self) -> dict[str, Any]:
+        return super().get_form_kwargs() | {"user": self.request.user}
+
+    def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
+        context = super().get_context_data(**kwargs)
+        return context | {"chats": count_chats(context["form"].user)}
+
+    def form_valid(self, form: forms.AccountDeleteForm) -> HttpResponse:
+        delete_person(form.user, until=time.monotonic() + CHORE_SECONDS)
+        forget_sessions(form.user)
+        logout(self.request)
+        response = redirect("accounts:account-deleted")
+        renew_guest_cookie(response)
+        # Drafts that the browser keeps.
+        response.headers["Clear-Site-Data"] = '"storage"'
+        return response
+
+
 @method_decorator(never_cache, name="dispatch")
 class PasswordReset(FormPage, auth_views.PasswordResetView):
     form_class = forms.PasswordResetForm
@@ -192,9 +235,9 @@ def guest_of(request: HttpRequest) -> User | None:
     return user if user.is_authenticated and user.is_guest else None
 
 
-def count_chats(guest: User | None) -> int:
-    """How many chats the guest would lose; 0 without a guest."""
-    return guest.conversations.visible().count() if guest else 0
+def count_chats(user: User | None) -> int:
+    """How many chats the person would lose; 0 without one."""
+    return user.conversations.visible().count() if user else 0
 
 
 def next_url(request: HttpRequest) -> str:

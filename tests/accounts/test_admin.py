@@ -119,7 +119,7 @@ def test_a_deletion_that_was_cut_short_leaves_a_blocked_person_and_can_go_on(
 ) -> None:
     answer = retry_of(start_conversation(owner, "Forget me", key=uuid4()))
 
-    def die(pk: object) -> None:
+    def die(pk: object, until: float) -> None:
         raise SystemExit
 
     monkeypatch.setattr(actions, "purge", die)

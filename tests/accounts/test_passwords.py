@@ -11,7 +11,7 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_encode
 
 from chatsite.accounts.models import User
-from chatsite.accounts.throttles import PER_EMAIL
+from chatsite.accounts.throttles import PER_PERSON
 from tests.conftest import PASSWORD
 
 SIGN_IN = reverse("accounts:sign-in")
@@ -71,7 +71,7 @@ def test_a_bad_change_is_refused(client_of, owner: User, old: str, new: str) -> 
 
 def test_a_borrowed_session_cannot_guess_the_password(client_of, owner: User) -> None:
     client = client_of(owner)
-    for _ in range(PER_EMAIL):
+    for _ in range(PER_PERSON):
         assert change(client, "wrong").status_code == 422
 
     assert change(client).status_code == 429
@@ -117,7 +117,7 @@ def test_a_reset_ends_the_sessions(client_of, client: Client, owner: User) -> No
 
 
 def test_after_a_reset_the_owner_gets_in_although_others_tried(client: Client, owner: User) -> None:
-    for _ in range(PER_EMAIL + 1):
+    for _ in range(PER_PERSON + 1):
         client.post(SIGN_IN, {"username": owner.email, "password": "wrong"})
     client.post(RESET, {"email": owner.email})
     set_new(client, client.get(link_in_the_mail()).headers["Location"])
@@ -139,9 +139,9 @@ def test_too_many_mails_to_one_address_are_refused_known_or_not(
     client: Client, owner: User
 ) -> None:
     for email in (owner.email, "nobody@example.com"):
-        statuses = [client.post(RESET, {"email": email}).status_code for _ in range(PER_EMAIL + 1)]
-        assert statuses == [302] * PER_EMAIL + [429]
-    assert len(mail.outbox) == PER_EMAIL
+        statuses = [client.post(RESET, {"email": email}).status_code for _ in range(PER_PERSON + 1)]
+        assert statuses == [302] * PER_PERSON + [429]
+    assert len(mail.outbox) == PER_PERSON
 
 
 @pytest.mark.parametrize("email", ["", "no address"])

@@ -7,7 +7,7 @@ from django.test import Client
 from django.urls import reverse
 
 from chatsite.accounts.models import User
-from chatsite.accounts.throttles import PER_EMAIL, PER_NETWORK
+from chatsite.accounts.throttles import PER_NETWORK, PER_PERSON
 from tests.conftest import PASSWORD
 
 SIGN_IN = reverse("accounts:sign-in")
@@ -97,7 +97,7 @@ def test_it_leads_back_to_the_page_that_was_asked_for(client: Client, owner: Use
 
 
 def test_too_many_attempts_at_one_address_are_refused(client: Client, owner: User) -> None:
-    for _ in range(PER_EMAIL):
+    for _ in range(PER_PERSON):
         assert sign_in(client, owner.email, "wrong").status_code == 422
 
     refused = sign_in(client, owner.email)
@@ -108,20 +108,20 @@ def test_too_many_attempts_at_one_address_are_refused(client: Client, owner: Use
 
 
 def test_an_unknown_address_is_refused_after_as_many(client: Client) -> None:
-    statuses = [sign_in(client, "nobody@example.com").status_code for _ in range(PER_EMAIL + 1)]
+    statuses = [sign_in(client, "nobody@example.com").status_code for _ in range(PER_PERSON + 1)]
 
-    assert statuses == [422] * PER_EMAIL + [429]
+    assert statuses == [422] * PER_PERSON + [429]
 
 
 def test_other_accounts_are_not_affected(client: Client, owner: User, stranger: User) -> None:
-    for _ in range(PER_EMAIL + 1):
+    for _ in range(PER_PERSON + 1):
         sign_in(client, owner.email, "wrong")
 
     assert sign_in(client, stranger.email).status_code == 302
 
 
 def test_the_right_password_forgets_earlier_slips(client: Client, owner: User) -> None:
-    for _ in range(PER_EMAIL - 1):
+    for _ in range(PER_PERSON - 1):
         sign_in(client, owner.email, "wrong")
     sign_in(client, owner.email)
 
@@ -167,7 +167,7 @@ def test_signing_in_rightly_does_not_use_the_network_up(client: Client, owner: U
 
 
 def test_the_attempts_are_forgotten_with_the_window(client: Client, owner: User) -> None:
-    for _ in range(PER_EMAIL + 1):
+    for _ in range(PER_PERSON + 1):
         sign_in(client, owner.email, "wrong")
     cache.clear()
 

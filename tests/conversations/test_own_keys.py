@@ -9,8 +9,10 @@ from uuid import uuid4
 
 import pytest
 from asgiref.sync import async_to_sync
+from django.core.cache import cache
 from django.core.management import CommandError, call_command
 
+from chatsite.accounts.throttles import PER_PERSON
 from conversations import actions, own_keys, preferences, replies
 from conversations.encryption import CannotDecrypt, decrypt, encrypt
 from conversations.exceptions import Refused, UnknownModel
@@ -20,6 +22,7 @@ from conversations.providers.addresses import PublicResolver, is_public
 from streaming.exceptions import StreamFailed
 from streaming.generators import End
 from streaming.models import Stream
+from tests.conftest import PASSWORD
 
 SECRET = "sk-canary-0123456789wxyz"
 OLD, NEW = (base64.b64encode(bytes([byte]) * 32).decode() for byte in (1, 2))
@@ -28,6 +31,7 @@ HTMX = {"HX-Request": "true"}
 
 @pytest.fixture(autouse=True)
 def allowed(settings) -> None:
+    cache.clear()
     settings.FIELD_ENCRYPTION_KEYS = [OLD]
     settings.OWN_KEYS = ["openai", "anthropic"]
     settings.OWN_BASE_URLS = ["127.0.0.1"]
@@ -294,6 +298,25 @@ def test_a_key_is_tested_in_place_and_by_a_form(key, mine, server):
     assert b"The provider refused the key." in mine.post(url, headers=HTMX).content
     assert b"The provider refused the key." in mine.post(url, follow=True).content
     assert mine.get(url).status_code == 405
+
+
+@pytest.mark.parametrize("headers", [{}, HTMX])
+def test_a_key_is_tested_so_often_and_no_more(key, mine, server, client_of, stranger, headers):
+    url = f"/settings/keys/{key.pk}/test/"
+    sentence = "You have tried keys very often just now."
+    for _ in range(PER_PERSON):
+        assert sentence not in mine.post(url, headers=headers, follow=True).text
+    assert sentence in mine.post(url, headers=headers, follow=True).text
+    # Nor by adding it again; it is kept all the same.
+    fields = {"provider": "openai", "secret": "sk-another-key-abcd", "base_url": server.openai_url}
+    assert sentence in mine.post("/settings/keys/", fields, follow=True).text
+    added = ProviderKey.objects.get(user=key.user)
+    assert (added.last4, added.listed) == ("abcd", []), "its provider was not asked"
+    # Others, and what else is counted, are not held up.
+    theirs = client_of(stranger)
+    assert "The connection works." in theirs.post("/settings/keys/", fields, follow=True).text
+    signed_in = {"username": key.user.email, "password": PASSWORD}
+    assert mine.post("/accounts/sign-in/", signed_in).status_code == 302
 
 
 def test_a_stranger_can_neither_test_nor_delete_a_key(key, client_of, stranger, mine):

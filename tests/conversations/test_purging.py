@@ -10,7 +10,7 @@ from django.test.utils import CaptureQueriesContext
 from conversations import actions, purging
 from conversations.actions import retry, start_conversation
 from conversations.exceptions import Deleted
-from conversations.keeping import delete_conversation, restorable, restore_conversation
+from conversations.keeping import delete_all, delete_conversation, restorable, restore
 from conversations.models import Conversation, Message, Role, Submission
 from conversations.purging import purge, purge_deleted
 from streaming import actions as streams
@@ -84,10 +84,10 @@ def test_nothing_is_left_and_nothing_else_is_touched(chat: Conversation, owner) 
 def test_a_deletion_is_undone_with_its_answers_stopped(chat: Conversation, owner) -> None:
     before = counts()
     delete_conversation(chat)
-    found = restorable(owner, chat.pk)
+    found = restorable(owner.pk).first()
     assert found
-    assert restore_conversation(found)
-    assert not restore_conversation(found)
+    assert restore(found)
+    assert not restore(found)
     chat.refresh_from_db()
     assert chat.deleted_at is None
     assert chat.version == found.version + 1
@@ -113,24 +113,24 @@ def test_what_may_be_undone_is_not_purged(chat: Conversation, settings) -> None:
 
 def test_what_a_purge_has_begun_with_does_not_come_back(chat: Conversation, owner) -> None:
     delete_conversation(chat)
-    found = restorable(owner, chat.pk)
+    found = restorable(owner.pk).first()
     assert not purge(chat.pk, until=time.monotonic() - 1)
-    assert restorable(owner, chat.pk) is None
+    assert not restorable(owner.pk).exists()
     assert found
-    assert not restore_conversation(found)
+    assert not restore(found)
     assert not Conversation.objects.visible().exists()
 
 
 def test_an_operator_deletes_for_good(chat: Conversation, owner, settings) -> None:
     settings.UNDO_SECONDS = 60
     delete_conversation(chat, for_good=True)
-    assert restorable(owner, chat.pk) is None
+    assert not restorable(owner.pk).exists()
     assert purge_deleted() == 1
 
 
 def test_a_stranger_brings_nothing_back(chat: Conversation, stranger) -> None:
     delete_conversation(chat)
-    assert restorable(stranger, chat.pk) is None
+    assert not restorable(stranger.pk).exists()
 
 
 def test_what_is_not_deleted_is_not_purged(chat: Conversation) -> None:
@@ -189,3 +189,61 @@ def test_a_long_conversation_goes_in_pages(chat: Conversation) -> None:
     deletes = [q for q in queries if q["sql"].startswith('DELETE FROM "conversations_message"')]
     assert len(deletes) >= 3
     assert not Message.objects.exists()
+
+
+def test_all_chats_go_together_and_come_back_together(chat: Conversation, owner, stranger) -> None:
+    archived = start_conversation(owner, "Archived", key=uuid4()).conversation
+    Conversation.objects.filter(pk=archived.pk).update(archived_at=chat.created_at)
+    before = counts()
+    alone = start_conversation(owner, "Deleted before", key=uuid4()).conversation
+    delete_conversation(alone)
+    theirs = start_conversation(stranger, "Theirs", key=uuid4())
+    version = Conversation.objects.get(pk=chat.pk).version
+    time.sleep(0.01)
+    assert delete_all(owner) == 2
+    assert delete_all(owner) == 0
+    together = Conversation.objects.filter(pk__in=[chat.pk, archived.pk])
+    assert together.order_by().values("deleted_at").distinct().count() == 1
+    # Stopped are those of the person alone.
+    assert list(Stream.objects.open()) == [theirs.answer.stream]
+    assert Stream.objects.filter(end_reason=EndReason.DELETED).count() == 3
+
+    chat.refresh_from_db()
+    assert restore(chat) == 2
+    assert restore(chat) == 0
+    assert set(Conversation.objects.owned_by(owner)) == {chat, archived}
+    chat.refresh_from_db()
+    assert chat.version == version + 2
+    newest = Message.objects.select_related("stream").get(pk=chat.leaf_id)
+    assert newest.version == chat.version
+    assert newest.stream
+    assert newest.stream.end_reason == EndReason.USER
+    # What was deleted by another act stays deleted.
+    assert purge_deleted() == 1
+    theirs.conversation.delete()
+    Stream.objects.filter(pk=theirs.answer.stream_id).delete()
+    assert counts()[:2] == before[:2]
+
+
+def test_of_many_chats_one_that_the_purge_took_stays_gone(chat: Conversation, owner) -> None:
+    other = start_conversation(owner, "Other", key=uuid4()).conversation
+    delete_all(owner)
+    assert not purge(chat.pk, until=time.monotonic() - 1)
+    assert restore(chat) == 1
+    assert list(Conversation.objects.owned_by(owner)) == [other]
+
+
+def test_a_hundred_chats_cost_no_more_queries_than_two(owner) -> None:
+    costs = []
+    for number in (2, 100):
+        for _ in range(number):
+            chat = start_conversation(owner, "Hello", key=uuid4()).conversation
+        Stream.objects.update(status=Status.DONE, ended_at=chat.created_at)
+        with CaptureQueriesContext(connection) as deleting:
+            assert delete_all(owner) == number
+        with CaptureQueriesContext(connection) as restoring:
+            assert restore(Conversation.objects.get(pk=chat.pk)) == number
+        delete_all(owner)
+        purge_deleted()
+        costs.append((len(deleting), len(restoring)))
+    assert costs[0] == costs[1]

@@ -292,6 +292,53 @@ def test_a_strange_address_offers_no_undo(client, client_of, owner, stranger, ch
             assert "was deleted" not in response.text
 
 
+# --- All of them
+
+DELETE_ALL = "/c/delete/"
+
+
+def test_all_chats_are_deleted_after_a_question_and_come_back_by_one_undo(client_of, owner, chat):
+    client = client_of(owner)
+    actions.start_conversation(owner, "And another", key=uuid4())
+    assert "Delete 2 chats" in client.get(DELETE_ALL).text
+    assert DELETE_ALL in client.get("/settings/").text
+    response = client.post(DELETE_ALL)
+    # Sent twice, it still offers the way back.
+    again = client.post(DELETE_ALL)
+    for answer in (response, again):
+        page = client.get(answer["Location"]).text
+        assert "2 chats were deleted." in page
+        assert "Plans for Seoul" not in page
+    assert "You have no chats." in client.get(DELETE_ALL).text
+    deleted = answer["Location"].partition("=")[2]
+    response = client.post(f"/c/{deleted}/restore/")
+    assert response["Location"] == "/"
+    page = client.get("/").text
+    assert "Plans for Seoul" in page
+    assert "And another" in page
+
+
+def test_undo_of_all_by_a_script_fetches_the_list(client_of, owner, chat):
+    actions.start_conversation(owner, "And another", key=uuid4())
+    keeping.delete_all(owner)
+    response = client_of(owner).post(url_of("restore", chat), headers=HTMX)
+    assert fetches_its_list(response)
+    assert Conversation.objects.owned_by(owner).count() == 2
+
+
+def test_who_has_no_chats_deletes_none_and_visitors_are_asked_to_sign_in(client, client_of, owner):
+    assert client_of(owner).post(DELETE_ALL)["Location"] == "/"
+    assert client.get(DELETE_ALL)["Location"] == f"/accounts/sign-in/?next={DELETE_ALL}"
+    assert client.post(DELETE_ALL).status_code == 302
+
+
+def test_all_chats_are_those_of_one_person(client_of, stranger, chat):
+    assert "You have no chats." in client_of(stranger).get(DELETE_ALL).text
+    client_of(stranger).post(DELETE_ALL)
+    chat.refresh_from_db()
+    assert chat.deleted_at is None
+
+
 # --- Unread
 
 

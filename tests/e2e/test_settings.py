@@ -141,6 +141,33 @@ def test_an_answer_of_ones_own_key(
     assert page.locator('option[value="own-openai:default"]').count() == 0
 
 
+@pytest.mark.parametrize("has_script", [True, False])
+def test_keys_are_tested_so_often_and_no_more(
+    browser: Browser,
+    server: Server,
+    provider_port: int,
+    has_script: bool,
+    shot: Callable[..., None],
+) -> None:
+    context = browser.new_context(java_script_enabled=has_script, base_url=server.url)
+    page = context.new_page()
+    page.goto("/")
+    page.get_by_role("button", name="Sign in anonymously").click()
+    page.goto("/settings/")
+    page.get_by_text("Add a key").click()
+    page.get_by_label("Key", exact=True).fill("sk-canary-0123456789wxyz")
+    page.get_by_label("Address").fill(f"http://127.0.0.1:{provider_port}/v1")
+    page.locator("#keys").get_by_role("button", name="Add").click()
+    page.locator("#keys .said", has_text="The connection works.").wait_for()
+    # Adding it was the first.
+    for _ in range(10):
+        with page.expect_response(lambda response: "/test/" in response.url):
+            page.get_by_role("button", name="Test connection").click()
+    page.locator("#keys .said", has_text="You have tried keys very often just now.").wait_for()
+    shot(page, f"own-key-often-{has_script}")
+    context.close()
+
+
 def test_everything_works_without_a_script(browser: Browser, server: Server) -> None:
     context = browser.new_context(java_script_enabled=False, base_url=server.url)
     page = context.new_page()
