@@ -40,8 +40,10 @@ function onScroll() {
   lastTop = top;
   // At the end of a short chat too it is no wish to follow what comes.
   if (top === jumpedTo) return;
-  // Upwards it is one to stay, however small; unless the text has become shorter.
-  isStuck = isAtEnd() && (!isUp || isAtVeryEnd()) && (isStuck || !isSelecting());
+  // Upwards it is one to stay, however small; unless the text has become shorter. Downwards it is none
+  // to leave: a page that becomes narrower scrolls by itself.
+  const isHere = isUp ? isAtVeryEnd() : isStuck || isAtEnd();
+  isStuck = isHere && (isStuck || !isSelecting());
   if (isStuck) endButton.hidden = true;
 }
 
@@ -70,7 +72,7 @@ document.addEventListener("keydown", ({ key, target }) => {
 // What is selected is read: it stays where it is, and what the selection holds back is new text too.
 function isSelecting() {
   const selection = getSelection();
-  return !selection.isCollapsed && selection.containsNode($(".messages"), true);
+  return !selection.isCollapsed && selection.containsNode(scroller.firstElementChild, true);
 }
 
 document.addEventListener("selectionchange", () => scroller && isSelecting() && (isStuck = false));
