@@ -11,7 +11,7 @@ function tell(sentence) {
 }
 
 export function tellAnswers() {
-  const stream = $(".stream[data-stream]");
+  const stream = $('.stream[data-stream]:is([data-status="pending"], [data-status="streaming"])');
   if (stream) {
     const id = stream.dataset.stream;
     if (running?.id === id) return;
@@ -86,10 +86,10 @@ async function markdownFrom(url) {
 function answerItem(body, url) {
   const copy = body.cloneNode(true);
   copy.querySelectorAll(".code-copy, .code-wrap, .link-host, .thought").forEach((part) => part.remove());
-  return new ClipboardItem({
-    "text/plain": markdownFrom(url),
-    "text/html": new Blob([copy.innerHTML], { type: "text/html" }),
-  });
+  const markdown = { "text/plain": markdownFrom(url) };
+  // While a selection holds text back, the page does not show all of it.
+  if (body.closest("[data-held]")) return new ClipboardItem(markdown);
+  return new ClipboardItem({ ...markdown, "text/html": new Blob([copy.innerHTML], { type: "text/html" }) });
 }
 
 export async function copyFrom(button) {

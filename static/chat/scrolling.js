@@ -25,9 +25,12 @@ function toGo() {
 const isAtEnd = () => toGo() < 48;
 const isAtVeryEnd = () => toGo() < 2;
 
+// A form to edit grows while it is written in; it must not leave the page by its top. Under a button
+// that is down nothing moves either.
+const isAtWork = () => document.activeElement.closest(".edit-form") || $(".messages:active");
+
 const growth = new ResizeObserver(() => {
-  // A form to edit grows while it is written in; it must not leave the page by its top.
-  if (isStuck && !document.activeElement.closest(".edit-form")) toEnd();
+  if (isStuck && !isAtWork()) toEnd();
   else if (endButton.hidden && !isAtEnd() && $(".stream[data-stream]")) endButton.hidden = false;
 });
 
@@ -37,8 +40,10 @@ function onScroll() {
   lastTop = top;
   // At the end of a short chat too it is no wish to follow what comes.
   if (top === jumpedTo) return;
-  // Upwards it is one to stay, however small; unless the text has become shorter.
-  isStuck = isAtEnd() && (!isUp || isAtVeryEnd());
+  // Upwards it is one to stay, however small; unless the text has become shorter. Downwards it is none
+  // to leave: a page that becomes narrower scrolls by itself.
+  const isHere = isUp ? isAtVeryEnd() : isStuck || isAtEnd();
+  isStuck = isHere && (isStuck || !isSelecting());
   if (isStuck) endButton.hidden = true;
 }
 
@@ -64,8 +69,19 @@ document.addEventListener("keydown", ({ key, target }) => {
   if (UP.includes(key) && !target.matches("input, textarea, select")) letGo();
 });
 
+// What is selected is read: it stays where it is, and what the selection holds back is new text too.
+function isSelecting() {
+  const selection = getSelection();
+  return !selection.isCollapsed && selection.containsNode(scroller.firstElementChild, true);
+}
+
+document.addEventListener("selectionchange", () => scroller && isSelecting() && (isStuck = false));
+document.addEventListener("streaming:held", () => isSelecting() && (endButton.hidden = false));
+document.addEventListener("streaming:grew", ({ detail }) => detail.isCaughtUp && (endButton.hidden = isAtEnd()));
+
 // The button: the keys scroll on from there.
 export function goToEnd() {
+  getSelection().removeAllRanges();
   follow();
   toEnd();
   endButton.hidden = true;

@@ -93,17 +93,20 @@ document.addEventListener("htmx:beforeRequest", (event) => {
   if (form.id !== "composer") return;
   const isExample = event.detail.requestConfig.triggeringEvent?.submitter?.matches(".example");
   const text = isExample ? "" : composerText().value;
+  const newest = newestMessage();
   say("");
   // On the form itself: the reader may be in another chat when its answer comes.
-  const answered = ({ detail }) => detail.xhr.status === 200 && accepted(form, text);
+  const answered = ({ detail }) => detail.xhr.status === 200 && accepted(form, text, newest);
   form.addEventListener("htmx:afterRequest", answered, { once: true });
 });
 
-// What was typed in the meantime stays.
-function accepted(form, text) {
+const newestMessage = () => [...document.querySelectorAll(".message")].at(-1);
+
+// What was typed in the meantime stays. So does the reader's place, if the message has to wait.
+function accepted(form, text, newest) {
   const textarea = $("textarea", form);
   if (textarea.value.startsWith(text)) setText(textarea, textarea.value.slice(text.length));
-  follow();
+  if (newestMessage() !== newest) follow();
 }
 
 // --- Edit: a form in the place of a message, sent or waiting; what is typed there is as safe as in

@@ -39,9 +39,12 @@ def answer(question: str) -> str:
 The end of it.
 """
 THOUGHT = "Streams, then.\n\nWhat of **them**? "
+LINES = [f"Paragraph {n}. " + "Some words of it. " * (n * 7 % 23) + "\n\n" for n in range(60)]
 SCRIPTS = {
     # About 8 s: time for a reload, a second tab, a kill.
     "slow": Script(text=ANSWER * 3, size=12, rate=9),
+    # Far longer than a window is high, for half a minute.
+    "long": Script(text="".join(LINES), size=24, rate=20),
     "quick": Script(text=ANSWER, size=12, rate=100),
     "cut": Script(text=ANSWER, size=12, rate=50, cut_after=12),
     # Its maximum makes several answers of it.

@@ -8,7 +8,7 @@ import pytest
 
 from tests.services import Server
 
-from .test_story import ENDED, ask, wait_for_text
+from .test_story import ENDED, RUNNING, answer_text, ask, wait_for_text
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page, Route
@@ -130,3 +130,113 @@ def test_the_title_marks_an_answer_that_ended_unseen(page: Page) -> None:
     page.wait_for_function("() => document.title.startsWith('● ')")
     page.evaluate(hide, False)
     page.wait_for_function("() => !document.title.startsWith('●')")
+
+
+# What a closed block loses, or changes, from now on.
+RETYPED = """() => {
+  window.retyped = [];
+  new MutationObserver((records) => {
+    for (const { target, type, removedNodes } of records) {
+      const element = target.nodeType === Node.ELEMENT_NODE ? target : target.parentElement;
+      if (!element?.closest(".stream-body, .bubble") || element.closest(".stream-open")) continue;
+      if (type === "characterData" || removedNodes.length) retyped.push(element.outerHTML);
+    }
+  }).observe(document.body, { childList: true, characterData: true, subtree: true });
+}"""
+# How far it is to the end.
+TO_GO = """() => {
+  const { scrollHeight, scrollTop, clientHeight } = document.querySelector(".scroller");
+  return scrollHeight - scrollTop - clientHeight;
+}"""
+# The first block of the answer that is wholly seen, and where it stands.
+SEEN_BLOCK = """() => {
+  const top = document.querySelector(".scroller").getBoundingClientRect().top;
+  const blocks = [...document.querySelectorAll(".stream-body > :not(.stream-open)")];
+  window.seen = blocks.find((block) => block.getBoundingClientRect().top >= top);
+  return seen.getBoundingClientRect().top;
+}"""
+SEEN_AT = "() => seen.getBoundingClientRect().top"
+
+
+def ask_at_length(page: Page) -> None:
+    """The answer runs on, and the page is too small for what it has already."""
+    page.set_viewport_size({"width": 1100, "height": 420})
+    ask(page, model="long")
+    page.wait_for_function("() => document.querySelectorAll('.stream-body > p').length > 8")
+    page.wait_for_function(f"() => ({TO_GO})() < 2")
+
+
+def test_no_text_that_was_closed_is_typed_again(page: Page) -> None:
+    ask(page, model="quick")
+    page.wait_for_selector(ENDED)
+    page.evaluate(RETYPED)
+    page.select_option("select[name=model]", "openai:slow")
+    ask(page, "And once more")
+    page.wait_for_selector(RUNNING)
+    page.wait_for_selector(ENDED)
+    assert page.locator(".message-assistant:last-child table").count() == 3
+    assert page.evaluate("retyped") == []
+
+
+def test_what_is_read_stays_in_its_place_whatever_happens_around_it(page: Page) -> None:
+    ask_at_length(page)
+    page.mouse.move(600, 150)
+    page.mouse.wheel(0, -400)
+    page.wait_for_selector(".to-bottom", state="visible")
+    page.evaluate(FRAMES)
+    top = page.evaluate(SEEN_BLOCK)
+
+    def is_there() -> bool:
+        page.evaluate(FRAMES)
+        page.evaluate(FRAMES)
+        return abs(page.evaluate(SEEN_AT) - top) <= 2
+
+    for width, height in ((1100, 600), (1100, 420), (940, 420), (1300, 420), (1100, 420)):
+        page.set_viewport_size({"width": width, "height": height})
+        assert is_there(), (width, height)
+    # What waits stands above the composer, and makes the page above it lower.
+    page.fill("#composer-text", "one\ntwo\nthree\nfour")
+    assert is_there()
+    page.press("#composer-text", "Enter")
+    page.wait_for_selector(".queued")
+    before = len(answer_text(page))
+    page.wait_for_function(
+        "([length]) => document.querySelector('.stream-body').textContent.length > length",
+        arg=[before + 20],
+    )
+    assert is_there()
+    page.press("#composer-text", "Escape")
+    page.wait_for_selector("text=Stopped.")
+    page.wait_for_selector(".stop-form", state="detached")
+    assert is_there()
+
+
+def test_who_is_at_the_end_stays_there_when_the_page_becomes_smaller(page: Page) -> None:
+    """As by a phone's keyboard, which makes a page lower that says `resizes-content`."""
+    ask_at_length(page)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert "interactive-widget=resizes-content" in page.get_attribute(
+        "meta[name=viewport]", "content"
+    )
+    for height in (844, 430, 300):
+        page.set_viewport_size({"width": 390, "height": height})
+        page.focus("#composer-text")
+        page.evaluate(FRAMES)
+        page.wait_for_function(f"() => ({TO_GO})() < 2")
+        for seen in ("#composer-text", "#composer .send-button", ".stop-form button"):
+            box = page.locator(seen).bounding_box()
+            assert 0 <= box["y"] <= box["y"] + box["height"] <= height, (seen, height)
+    assert page.evaluate("document.documentElement.scrollTop") == 0
+    assert page.locator(".to-bottom").is_hidden()
+
+
+def test_nothing_scrolls_smoothly_where_less_motion_is_asked_for(page: Page) -> None:
+    page.emulate_media(reduced_motion="reduce")
+    ask_at_length(page)
+    page.mouse.move(600, 150)
+    page.mouse.wheel(0, -100)
+    page.wait_for_selector(".to-bottom", state="visible")
+    jump = f"() => {{ document.querySelector('.to-bottom').click(); return ({TO_GO})(); }}"
+    assert page.evaluate(jump) < 2
+    behaviours = "all => [...new Set(all.map((one) => getComputedStyle(one).scrollBehavior))]"
+    assert page.eval_on_selector_all("*", behaviours) == ["auto"]

@@ -145,37 +145,54 @@ document.addEventListener("htmx:wsBeforeMessage", (event) => {
   const header = parse(message);
   heardAt = Date.now();
   applying = null;
-  if (!header || header.g !== generation || !isCurrent(header)) event.preventDefault();
+  if (!header || header.g !== generation || !isCurrent(header, message)) event.preventDefault();
   else applying = header;
   if (header?.g === generation) acks.took(header.n, message.length);
 });
 
 document.addEventListener("htmx:wsAfterMessage", () => {
   if (!applying) return;
-  const element = document.getElementById(`stream-${applying.s}`);
-  const name = applying.t === "end" ? "streaming:ended" : "streaming:grew";
-  element?.dispatchEvent(new CustomEvent(name, { bubbles: true, detail: applying }));
+  const detail = applying;
+  applying = null;
+  tell(detail, detail.t === "end" && !detail.isTold ? "ended" : "grew");
 });
+
+function tell(header, what) {
+  const element = document.getElementById(`stream-${header.s}`);
+  element?.dispatchEvent(new CustomEvent(`streaming:${what}`, { bubbles: true, detail: header }));
+}
 
 function parse(message) {
   const match = typeof message === "string" && HEADER.exec(message);
   return match ? JSON.parse(match[1]) : null;
 }
 
-function isCurrent(header) {
+function isCurrent(header, message) {
   if (header.t === "topic") notice(header.topic, header.version);
-  if (header.t === "gone") forget(header.s);
+  if (header.t === "gone") {
+    delete followed.get(header.s)?.dataset.held;
+    forget(header.s);
+  }
   if (header.t !== "frame" && header.t !== "end") return false;
   const element = followed.get(header.s);
   if (!element?.isConnected) return false;
   const data = element.dataset;
-  if (!header.full && (Number(data.cut) !== header.from || data.key !== header.key)) {
+  const part = header.full ? "body" : "open";
+  header.isHeld = isInHand(element, part);
+  header.isTold = !OPEN.includes(data.status);
+  if (header.isHeld) {
+    hold(header, data, part);
+    if (header.t !== "end") return false;
+  } else if (!header.full && !fits(header, data, message)) {
     // Out of step: ask once for what is missing; frames that were on their way fit no better.
     if (!asked.has(header.s)) sendFollow(element, header.s);
     return false;
+  } else {
+    asked.delete(header.s);
+    header.isCaughtUp = "held" in data;
+    delete data.held;
+    Object.assign(data, { cut: header.cut, end: header.end, key: header.key });
   }
-  asked.delete(header.s);
-  Object.assign(data, { cut: header.cut, end: header.end, key: header.key });
   if (header.t === "end") {
     data.status = header.status;
     Object.entries(header.topics).forEach(bring);
@@ -184,10 +201,57 @@ function isCurrent(header) {
   return true;
 }
 
+function fits(header, data, message) {
+  if (Number(data.cut) !== header.from || data.key !== header.key) return false;
+  // Frames before it were passed over: it must not build on the open block that they brought.
+  return !("held" in data) || message.includes(`"innerHTML:#stream-${header.s}-open"`);
+}
+
 function forget(id) {
   asked.delete(id);
   followed.get(id)?.removeAttribute("data-stream");
   followed.delete(id);
+}
+
+// --- What a reader selects stays: its frames are passed over, and made up for when it is let go
+
+const OPEN = ["pending", "streaming"];
+
+// Also while a button is down: a selection may begin there, or a click end.
+function isInHand(element, part) {
+  if (element.matches(":active")) return true;
+  // A field that is written in has the selection, whatever was left behind elsewhere.
+  if (document.activeElement.matches("input, textarea")) return false;
+  const selection = getSelection();
+  const node = document.getElementById(`${element.id}-${part}`);
+  return !selection.isCollapsed && selection.containsNode(node, true);
+}
+
+function hold(header, data, part) {
+  asked.delete(header.s);
+  data.held = part;
+  tell(header, "held");
+}
+
+// The end of an answer is told at once, without its text, and not again with it.
+document.addEventListener("htmx:oobBeforeSwap", ({ detail }) => {
+  if (!applying) return;
+  const isText = detail.target.closest(".stream-body");
+  if (isText ? applying.isHeld : applying.isTold) detail.shouldSwap = false;
+});
+
+function letGo() {
+  for (const element of document.querySelectorAll("[data-held]")) {
+    const id = element.id.slice("stream-".length);
+    if (asked.has(id) || isInHand(element, element.dataset.held)) continue;
+    element.dataset.stream = id; // also where the end was told
+    followed.set(id, element);
+    sendFollow(element, id);
+  }
+}
+
+for (const type of ["selectionchange", "pointerup", "pointercancel", "focusin"]) {
+  document.addEventListener(type, () => setTimeout(letGo));
 }
 
 // --- What the document shows is what is followed
