@@ -11,8 +11,9 @@ from http import HTTPStatus
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from django.conf import settings
 from django.core.exceptions import BadRequest
-from django.http import HttpRequest, HttpResponseBase
+from django.http import HttpRequest, HttpResponseBase, HttpResponseNotAllowed
 from django.middleware.gzip import GZipMiddleware
+from django.template.loader import render_to_string
 from django.utils import timezone
 from django.utils.cache import patch_vary_headers
 
@@ -100,6 +101,16 @@ class Utf8Middleware(HeadersMiddleware):
             raise BadRequest("The body must be UTF-8.")
 
     def finish(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        return response
+
+
+class FormsOnlyMiddleware(HeadersMiddleware):
+    """Gives a page to who opens the address of a form: after an error a browser may show one."""
+
+    def finish(self, request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+        is_page = request.method == "GET" and "HX-Request" not in request.headers
+        if isinstance(response, HttpResponseNotAllowed) and is_page:
+            response.content = render_to_string("405.html")
         return response
 
 

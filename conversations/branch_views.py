@@ -12,7 +12,7 @@ from django_htmx.http import push_url, reswap, retarget
 from . import actions, branches
 from .forms import EditForm, KeyForm, MessageForm, RatingForm, SpokenForm
 from .models import Role
-from .pages import acted, chat_page, refusal
+from .pages import acted, chat_page, keeps_text, refusal
 from .paths import Tree
 from .requests import HtmxRequest, message_of, private, refused, submit
 
@@ -37,6 +37,7 @@ def message_detail(request: HtmxRequest, pk: int) -> HttpResponse:
 
 @private
 @require_http_methods(["GET", "HEAD", "POST"])
+@keeps_text
 def message_edit(request: HtmxRequest, pk: int) -> HttpResponse:
     """The form in the place of one of the person's messages, and the branch that it makes."""
     prompt = message_of(request, pk, role=Role.USER)

@@ -112,6 +112,13 @@ class ModelForm(SpokenForm):
     model = forms.CharField(max_length=200)
 
 
+def check_visible(form: forms.Form, field: str, text: str) -> str:
+    """`text`, unless all of it is blanks and signs that nobody sees: then it is as if left out."""
+    if not any(char.isprintable() and not char.isspace() for char in text):
+        raise ValidationError(form.fields[field].error_messages["required"])
+    return text
+
+
 class TitleForm(SpokenForm):
     """A title that a person writes: one line, white space as words need it."""
 
@@ -125,7 +132,7 @@ class TitleForm(SpokenForm):
                 title,
                 TITLE_MAX_CHARS,
             )
-        return title
+        return check_visible(self, "title", title)
 
 
 class SearchForm(SpokenForm):

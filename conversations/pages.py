@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 from django.conf import settings
-from django.http import HttpResponse
+from django.http import Http404, HttpResponse
 from django.shortcuts import redirect, render
 from django.utils.html import escape
 from django.utils.translation import gettext as _
@@ -63,6 +64,34 @@ def refusal(
         response = HttpResponse(escape(form.sentence))
         reswap(retarget(response, "#composer-error"), "innerHTML")
     return refused(response, status)
+
+
+def keeps_text(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """What was written for a chat that is not there comes back in the composer of a new one.
+
+    A page with a script keeps it itself.
+    """
+
+    @wraps(view)
+    def answer(request: HtmxRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        try:
+            return view(request, *args, **kwargs)
+        except Http404:
+            if request.htmx or "content" not in request.POST:
+                raise
+        form = MessageForm(request.POST)
+        form.errors.clear()
+        if request.user.is_authenticated:
+            sentence = _("This chat is no longer there. Sent from here, your text begins another.")
+        else:
+            sentence = _(
+                "You were signed out. Sign in again first; sent from here, your text begins a "
+                "guest’s chat."
+            )
+        form.add_error(None, sentence)
+        return refused(start_page(request, form), 404)
+
+    return answer
 
 
 def acted(

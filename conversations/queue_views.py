@@ -13,12 +13,13 @@ from . import queueing
 from .exceptions import NotQueued
 from .forms import KeyForm, MessageForm, QueuedForm, SpokenForm
 from .models import Conversation, QueuedMessage
-from .pages import acted, chat_page, refusal
+from .pages import acted, chat_page, keeps_text, refusal
 from .requests import HtmxRequest, conversation_of, private, refused, submit
 
 
 @private
 @require_http_methods(["GET", "HEAD", "POST"])
+@keeps_text
 def queued_edit(request: HtmxRequest, pk: UUID, number: int) -> HttpResponse:
     """The form in the place of a follow-up, and the text that it stores."""
     conversation = conversation_of(request, pk)

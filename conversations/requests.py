@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
+from django.contrib.auth.views import redirect_to_login
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, HttpResponseBase
 from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.utils.cache import patch_cache_control, patch_vary_headers
 from django.utils.translation import gettext as _
 from django_htmx.middleware import HtmxDetails
@@ -34,14 +36,34 @@ class HtmxRequest(HttpRequest):
 
 
 def private(view: Callable[..., R]) -> Callable[..., R]:
-    """No cache keeps what the view answers; it differs by person and between page and fragment."""
+    """No cache keeps what the view answers; it differs by person and between page and fragment.
+
+    A page of somebody who was signed out meanwhile gets 401, which its script puts into words.
+    """
 
     @wraps(view)
     def answer(request: HtmxRequest, *args: Any, **kwargs: Any) -> R:
-        response = view(request, *args, **kwargs)
+        if request.htmx and request.headers.get("X-Person", "") not in ("", str(request.user.pk)):
+            response = cast("R", HttpResponse(status=401))
+        else:
+            response = view(request, *args, **kwargs)
         patch_cache_control(response, private=True, no_store=True)
         patch_vary_headers(response, ["Cookie", "HX-Request"])
         return response
+
+    return answer
+
+
+def signed_in(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]:
+    """A visitor is asked to sign in, and led to the settings if it was a form that they sent."""
+
+    @wraps(view)
+    def answer(request: HtmxRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.user.is_authenticated:
+            return view(request, *args, **kwargs)
+        is_page = request.method in ("GET", "HEAD")
+        settings_page = reverse("conversations:settings")
+        return redirect_to_login(request.get_full_path() if is_page else settings_page)
 
     return answer
 

@@ -11,7 +11,7 @@ from django.contrib.auth import get_user_model
 from django.utils.translation import gettext_lazy as _
 
 from . import own_keys
-from .forms import SpokenForm, too_long
+from .forms import SpokenForm, check_visible, too_long
 from .models import NAME_MAX_CHARS, Conversation, Defaults
 
 TEMPERATURE_MAX = 2
@@ -77,7 +77,7 @@ class PersonaForm(SpokenForm):
     prompt = PromptField(error_messages={"required": _("Write the prompt first.")})
 
     def clean_name(self) -> str:
-        return " ".join(self.cleaned_data["name"].split())
+        return check_visible(self, "name", " ".join(self.cleaned_data["name"].split()))
 
 
 class AppearanceForm(SpokenForm):
@@ -106,7 +106,11 @@ class KeyOfOwnForm(SpokenForm):
             "invalid": _("A key has 8 to 500 letters, digits and signs, without spaces."),
         },
     )
-    base_url = forms.CharField(required=False, max_length=500)
+    base_url = forms.CharField(
+        required=False,
+        max_length=500,
+        error_messages={"max_length": _("An address has at most %(limit_value)d characters.")},
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -14,27 +14,33 @@ from django.urls import reverse
 from django.utils.module_loading import import_string
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
-from django_htmx.http import HttpResponseClientRefresh
+from django_htmx.http import (
+    HttpResponseClientRedirect,
+    HttpResponseClientRefresh,
+    reselect,
+    reswap,
+    retarget,
+)
 
 from . import actions, own_keys, personas, preferences, providers
-from .exceptions import UnknownModel
+from .exceptions import Refused, UnknownModel
 from .forms import SpokenForm
 from .models import Defaults, Persona, ProviderKey
 from .pages import model_context, render_page
-from .requests import HtmxRequest, conversation_of, private, refused, submit
+from .requests import HtmxRequest, conversation_of, private, refused, signed_in, submit
 from .settings_forms import AppearanceForm, KeyOfOwnForm, OptionsForm, PersonaForm
 
 
 @private
-@login_required
+@signed_in
 @require_safe
 def settings_page(request: HtmxRequest) -> HttpResponse:
     """All sections; `?saved=<section>` says so beside that one, where no script does."""
-    return _page(request)
+    return _page(request, request.GET.get("saved", ""))
 
 
 @private
-@login_required
+@signed_in
 @require_POST
 def answers(request: HtmxRequest) -> HttpResponse:
     """What the answers of all chats are asked with, unless a chat says otherwise."""
@@ -60,7 +66,7 @@ def answers(request: HtmxRequest) -> HttpResponse:
 
 
 @private
-@login_required
+@signed_in
 @require_POST
 def appearance(request: HtmxRequest) -> HttpResponse:
     """Theme and language, on all devices of the person; a page with a script is drawn anew."""
@@ -86,7 +92,7 @@ def appearance(request: HtmxRequest) -> HttpResponse:
 
 
 @private
-@login_required
+@signed_in
 @require_POST
 def persona_create(request: HtmxRequest) -> HttpResponse:
     """Keep a prompt under a name; what has that name already is replaced."""
@@ -94,11 +100,11 @@ def persona_create(request: HtmxRequest) -> HttpResponse:
     saved, status = submit(form, lambda: personas.save_persona(request.user, **form.cleaned_data))
     if saved is None:
         return _answered(request, "prompts", form, False, status)
-    return redirect(_address("prompts"))
+    return _kept(request, "prompts")
 
 
 @private
-@login_required
+@signed_in
 @require_http_methods(["GET", "HEAD", "POST"])
 def persona_detail(request: HtmxRequest, pk: int) -> HttpResponse:
     """The page of one saved prompt, to edit it."""
@@ -113,13 +119,15 @@ def persona_detail(request: HtmxRequest, pk: int) -> HttpResponse:
 
     saved, status = submit(form, save) if form.is_bound else (None, 200)
     if saved:
-        return redirect(_address("prompts"))
+        return (HttpResponseClientRedirect if request.htmx else redirect)(_address("prompts"))
+    if form.is_bound and request.htmx:
+        return _said(request, form, False, status)
     response = render_page(request, "persona", {"persona": persona, "form": form})
     return refused(response, status)
 
 
 @private
-@login_required
+@signed_in
 @require_POST
 def persona_delete(request: HtmxRequest, pk: int) -> HttpResponse:
     """Chats that began with it keep its text."""
@@ -128,7 +136,7 @@ def persona_delete(request: HtmxRequest, pk: int) -> HttpResponse:
 
 
 @private
-@login_required
+@signed_in
 @sensitive_post_parameters("secret")
 @require_POST
 def key_create(request: HtmxRequest) -> HttpResponse:
@@ -141,11 +149,11 @@ def key_create(request: HtmxRequest) -> HttpResponse:
     if key is None:
         return _answered(request, "keys", form, False, status)
     tried = _tried(request, key)
-    return redirect(_address(f"key-{tried.outcome}"))
+    return _kept(request, f"key-{tried.outcome}")
 
 
 @private
-@login_required
+@signed_in
 @require_POST
 def key_test(request: HtmxRequest, pk: int) -> HttpResponse:
     """Ask the provider for its models with the key, and say what came of it."""
@@ -157,7 +165,7 @@ def key_test(request: HtmxRequest, pk: int) -> HttpResponse:
 
 
 @private
-@login_required
+@signed_in
 @require_POST
 def key_delete(request: HtmxRequest, pk: int) -> HttpResponse:
     get_object_or_404(ProviderKey, user=request.user.pk, pk=pk).delete()
@@ -175,12 +183,12 @@ def conversation_settings(request: HtmxRequest, pk: UUID) -> HttpResponse:
         assert form is not None
         data = form.cleaned_data
         parameters = preferences.parameters_from(data)
-        actions.set_options(conversation, data["model"], data["system_prompt"], parameters)
-        name = request.POST.get("persona_name", "").strip()
-        if name and data["system_prompt"]:
+        if name := request.POST.get("persona_name", "").strip():
             kept = PersonaForm({"name": name, "prompt": data["system_prompt"]})
-            if kept.is_valid():
-                personas.save_persona(request.user, **kept.cleaned_data)
+            if not kept.is_valid():
+                raise Refused(kept.sentence)
+            personas.save_persona(request.user, **kept.cleaned_data)
+        actions.set_options(conversation, data["model"], data["system_prompt"], parameters)
         return True
 
     saved, status = submit(form, save) if form else (None, 200)
@@ -204,10 +212,10 @@ def _options_context(request: HtmxRequest) -> dict[str, Any]:
     return {"models": models["models"], "default_model": models["default_model"]}
 
 
-def _page(request: HtmxRequest, **bound: SpokenForm) -> HttpResponse:
+def _page(request: HtmxRequest, saved: str = "", /, **bound: SpokenForm) -> HttpResponse:
     defaults = preferences.defaults_of(request.user.pk)
     looks = {"theme": request.user.theme, "language": request.user.language}
-    outcome = request.GET.get("saved", "").partition("key-")[2]
+    outcome = saved.partition("key-")[2]
     context = {
         "tried": own_keys.Tried(outcome) if outcome in own_keys.SENTENCES else None,
         "answers": bound.get("answers") or OptionsForm.showing(defaults),
@@ -220,9 +228,17 @@ def _page(request: HtmxRequest, **bound: SpokenForm) -> HttpResponse:
         "keys": own_keys.keys_of(request.user.pk) if own_keys.kinds() else [],
         "may_add_keys": bool(own_keys.kinds()),
         "may_name_addresses": bool(settings.OWN_BASE_URLS),
-        "saved": request.GET.get("saved", ""),
+        "saved": saved,
     }
     return render_page(request, "settings", context)
+
+
+def _kept(request: HtmxRequest, saved: str) -> HttpResponse:
+    """The section with what is new in it; without htmx the page."""
+    if not request.htmx:
+        return redirect(_address(saved))
+    place = f"#{_place(saved)}"
+    return reswap(reselect(retarget(_page(request, saved), place), place), "outerHTML")
 
 
 def _answered(
@@ -233,7 +249,7 @@ def _answered(
         return _said(request, form, is_saved, status)
     if is_saved:
         return redirect(_address(section))
-    return refused(_page(request, **{section: form}), status)
+    return refused(_page(request, "", **{section: form}), status)
 
 
 def _said(request: HtmxRequest, form: SpokenForm, is_saved: bool, status: int) -> HttpResponse:
@@ -241,9 +257,12 @@ def _said(request: HtmxRequest, form: SpokenForm, is_saved: bool, status: int) -
     return refused(render(request, "conversations/_said.html", context), status)
 
 
+def _place(section: str) -> str:
+    return "keys" if section.startswith("key-") else section
+
+
 def _address(section: str) -> str:
-    place = "keys" if section.startswith("key-") else section
-    return f"{reverse('conversations:settings')}?saved={section}#{place}"
+    return f"{reverse('conversations:settings')}?saved={section}#{_place(section)}"
 
 
 def _tried(request: HtmxRequest, key: ProviderKey) -> own_keys.Tried:

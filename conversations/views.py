@@ -19,6 +19,7 @@ from .pages import (
     acted,
     changed,
     chat_page,
+    keeps_text,
     model_context,
     more_messages,
     refusal,
@@ -108,6 +109,7 @@ def conversation_create(request: HtmxRequest) -> HttpResponse:
 
 @private
 @require_POST
+@keeps_text
 def message_create(request: HtmxRequest, pk: UUID) -> HttpResponse:
     conversation = conversation_of(request, pk)
     form = MessageForm(request.POST)

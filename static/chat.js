@@ -19,7 +19,7 @@ import {
 import { $, composerText, hasKeyboard, say, sentenceFor, words } from "./chat/page.js";
 import { copyFrom, leaveWord, showTitle, tellAnswers, wrapCode } from "./chat/reading.js";
 import { goToEnd, watchEdges, watchScroller } from "./chat/scrolling.js";
-import { beginWriting, editLast, inheritDrafts, onEnter, TEXTS } from "./chat/writing.js";
+import { beginWriting, editLast, inheritDrafts, onEnter, saveDraft, TEXTS } from "./chat/writing.js";
 
 // --- Keys
 
@@ -97,10 +97,18 @@ document.addEventListener("click", (event) => {
   else if (button?.matches(".shortcuts-open")) $("#shortcuts").showModal();
 });
 
-// --- Requests that fail
+// --- Requests, and those that fail
+
+// After signing in again in another tab this page goes on: the cookie has a token that is good.
+document.addEventListener("htmx:configRequest", ({ detail }) => {
+  const token = /(?:^|; )csrftoken=([^;]+)/.exec(document.cookie)?.[1];
+  if (!token || !$("#app").dataset.user) return;
+  detail.headers["X-CSRFToken"] = token;
+  delete detail.parameters.csrfmiddlewaretoken;
+});
 
 function onFailure(event) {
-  const { xhr, elt } = event.detail;
+  const { xhr, elt, target } = event.detail;
   // The chat stays unread: no harm, and nothing that a person asked for.
   if (event.target.id === "read") return;
   if (event.target.matches(".switch-form")) event.target.dataset.failed = "";
@@ -110,12 +118,22 @@ function onFailure(event) {
     $(".search-said").textContent = xhr.status ? words().unsearched : sentenceFor(0);
     return;
   }
+  if (target?.matches?.(".said")) {
+    target.innerHTML = '<span class="field-error"></span>';
+    say(sentenceFor(xhr.status), target);
+    target.scrollIntoView({ block: "nearest" });
+    return;
+  }
+  const typed = $(TEXTS, elt);
+  if (typed) saveDraft(typed);
   const form = elt?.closest?.(".edit-form, .rename-form");
   const isEditing = elt?.matches?.(".edit-open, .edit-cancel");
   if (event.detail.requestConfig?.verb === "get" && !isEditing) {
     // A chat that is gone, or a server that is: the whole page says so.
-    if (xhr.status === 404 && event.detail.target?.id === "state") showGone();
-    if (event.detail.target?.id === "main") location.assign(event.detail.pathInfo.requestPath);
+    if (xhr.status === 404 && target?.id === "state") showGone();
+    if (xhr.status === 401 && target?.id === "state") say(sentenceFor(401));
+    if (target?.id === "main" && xhr.status) location.assign(event.detail.pathInfo.requestPath);
+    else if (elt.matches("a")) say(sentenceFor(xhr.status));
     return;
   }
   say(sentenceFor(xhr.status), form);
@@ -147,6 +165,10 @@ try {
   // Storage is forbidden: there are no drafts, and no choices.
 }
 document.addEventListener("htmx:afterSettle", settle);
+document.addEventListener("htmx:afterSwap", ({ target }) => {
+  // Beside a button that may be out of sight.
+  if (target.matches(".said:has(.field-error)")) target.scrollIntoView({ block: "nearest" });
+});
 document.addEventListener("htmx:pushedIntoHistory", markCurrent);
 settle();
 addEventListener("load", () => {

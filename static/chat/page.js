@@ -7,9 +7,10 @@ export const words = () => $("#words").dataset;
 // Where a keyboard is at hand: elsewhere a field that gets the focus would raise one.
 export const hasKeyboard = () => matchMedia("(hover: hover)").matches;
 
-// Beside the text that it is about: in a form to edit, else in the composer.
+// Beside the text that it is about: in a form to edit, else in the composer; on a page without one
+// above everything.
 export function say(sentence, form = null) {
-  const place = form ? $(".field-error", form) : $("#composer-error");
+  const place = form ? $(".field-error", form) : ($("#composer-error") ?? $("#toast"));
   if (place) place.textContent = sentence;
 }
 

@@ -12,7 +12,7 @@ function draftKey(textarea) {
   return `draft:${$("#app").dataset.user}:${textarea.form.dataset.draft}`;
 }
 
-function saveDraft(textarea) {
+export function saveDraft(textarea) {
   try {
     if (textarea.value) localStorage.setItem(draftKey(textarea), textarea.value);
     else localStorage.removeItem(draftKey(textarea));
@@ -75,7 +75,7 @@ function setText(textarea, text) {
 export function onEnter(event) {
   const form = event.target.form;
   event.preventDefault();
-  if (!event.target.value.trim() || form.classList.contains("htmx-request")) return;
+  if (!event.target.value || form.classList.contains("htmx-request")) return;
   form.requestSubmit($(".send-button, .edit-send", form));
 }
 

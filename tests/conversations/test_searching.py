@@ -285,7 +285,7 @@ def test_a_bad_search_gets_a_sentence(client_of, owner, chat, query, sentence, h
 
 def test_nothing_found_is_said(client_of, owner, chat):
     response = client_of(owner).get("/search/", {"q": "<nowhere>"}, headers=HTMX)
-    assert "Nothing has “&lt;nowhere&gt;” in it." in response.text
+    assert "Nothing has “<bdi>&lt;nowhere&gt;</bdi>” in it." in response.text
 
 
 def test_a_visitor_has_nothing_to_search(client):

@@ -233,7 +233,7 @@ def test_without_a_script_the_start_page_offers_to_undo_a_deletion(client_of, ow
     response = client.post(url_of("delete", chat))
     assert (response.status_code, response["Location"]) == (302, f"/?deleted={chat.pk}")
     page = client.get(response["Location"]).text
-    assert "“Plans for Seoul” was deleted." in page
+    assert "“<bdi>Plans for Seoul</bdi>” was deleted." in page
     assert "Plans for Seoul" not in listed(client)
     response = client.post(url_of("restore", chat))
     assert (response.status_code, response["Location"]) == (302, chat.get_absolute_url())

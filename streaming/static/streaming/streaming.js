@@ -14,6 +14,7 @@ const PROMPT_MS = 1500;
 const PROMPT_ATTEMPTS = 30;
 const LONG_MS = 10_000;
 const NOTICE_MS = 150;
+const SIGNED_OUT = 4401;
 const HEADER = /^<!--(\{.*?\})-->/;
 
 const htmx = window.htmx;
@@ -68,7 +69,7 @@ function send(message) {
 
 function lost(code) {
   socket = null;
-  showLost(true);
+  showLost(true, code);
   // 44xx: the server refused this page; coming back at once would not change its mind.
   // A server that accepts and then fails at once must not be asked four times a second.
   if (Date.now() - openedAt > LASTING_MS) attempts = 0;
@@ -90,10 +91,11 @@ function reconnect() {
   htmx.process(fresh);
 }
 
-function showLost(isLost) {
+function showLost(isLost, code) {
   clearTimeout(lostTimer);
   const bar = document.getElementById("streaming-connection");
   if (!bar) return;
+  if (isLost) bar.textContent = code === SIGNED_OUT ? bar.dataset.signedOut : bar.dataset.lost;
   if (!isLost) bar.hidden = true;
   else lostTimer = setTimeout(() => (bar.hidden = false), SHOW_LOST_MS);
 }
@@ -170,7 +172,10 @@ function parse(message) {
 function isCurrent(header, message) {
   if (header.t === "topic") notice(header.topic, header.version);
   if (header.t === "gone") {
-    delete followed.get(header.s)?.dataset.held;
+    const gone = followed.get(header.s);
+    delete gone?.dataset.held;
+    // Nothing more comes: its text does not look as if it ran.
+    gone?.setAttribute("data-status", "gone");
     forget(header.s);
   }
   if (header.t !== "frame" && header.t !== "end") return false;
