@@ -72,6 +72,35 @@ def style(page: Page, selector: str, name: str) -> str:
     return page.eval_on_selector(selector, f"element => getComputedStyle(element).{name}")
 
 
+# The page itself hides what is too wide for it, so each part is looked at. What may scroll alone
+# are blocks that cannot wrap; what is cut with an ellipsis is cut on purpose.
+STICKING_OUT = """
+() => {
+  const mayScroll = ".code-block pre, .table-scroll, .math-box, math";
+  const isCut = one => getComputedStyle(one).textOverflow === "ellipsis";
+  const told = one => one.outerHTML.slice(0, 120);
+  const out = document.documentElement.scrollWidth > innerWidth ? ["the page"] : [];
+  for (const one of document.querySelectorAll("body *")) {
+    if (one.closest(mayScroll) || one.closest(".visually-hidden, .skip-link, svg")) continue;
+    if (!one.checkVisibility({ visibilityProperty: true })) continue;
+    const scrolls = ["auto", "scroll"].includes(getComputedStyle(one).overflowX);
+    if (scrolls && one.scrollWidth > one.clientWidth) out.push(`${told(one)} scrolls`);
+    const box = one.getBoundingClientRect();
+    if (!box.width || (box.left > -0.5 && box.right < innerWidth + 0.5)) continue;
+    let part = one.parentElement;
+    while (part && !isCut(part)) part = part.parentElement;
+    if (!part) out.push(`${told(one)} from ${box.left} to ${box.right}`);
+  }
+  return out;
+}
+"""
+
+
+def sticking_out(page: Page) -> list[str]:
+    """What is wider than the screen, or makes a part of the page scroll sideways."""
+    return page.evaluate(STICKING_OUT)
+
+
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
 def test_no_page_scrolls_sideways_from_320_pixels_to_4k(
     browser: Browser, site: SeededSite, state: State
@@ -79,12 +108,34 @@ def test_no_page_scrolls_sideways_from_320_pixels_to_4k(
     with shown(browser, site, state, viewport={"width": 320, "height": 700}) as page:
         for width in (320, 390, 768, 1200, 3840):
             page.set_viewport_size({"width": width, "height": 700})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            sticking_out = page.evaluate(
-                "[...document.querySelectorAll('.sidebar')]"
-                ".filter(part => part.scrollWidth > part.clientWidth).length"
-            )
-            assert sticking_out == 0
+            assert sticking_out(page) == []
+
+
+SMALL_TARGETS = """
+least => [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]
+  .filter(one => one.type !== "hidden" && !one.disabled && one.checkVisibility({ visibilityProperty: true }))
+  .filter(one => !one.closest(".skip-link, .visually-hidden, [aria-hidden=true]"))
+  // A link in a sentence has its height.
+  .filter(one => getComputedStyle(one).display !== "inline"
+    || one.parentElement.textContent.trim() === one.textContent.trim())
+  .map(one => [one, one.getBoundingClientRect()])
+  .filter(([, box]) => box.width < least || box.height < least)
+  .map(([one, box]) => `${one.outerHTML.slice(0, 120)} ${box.width} × ${box.height}`)
+"""
+
+
+def small_targets(page: Page) -> list[str]:
+    """What is too small for a finger: less than 44 pixels wide or high."""
+    return page.evaluate(SMALL_TARGETS, 43.9)
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+def test_a_finger_hits_everything(browser: Browser, site: SeededSite, state: State) -> None:
+    phone = {"viewport": {"width": 320, "height": 700}, "has_touch": True, "is_mobile": True}
+    with shown(browser, site, state, **phone) as page:
+        assert page.evaluate("matchMedia('(pointer: coarse)').matches")
+        assert small_targets(page) == []
+        assert sticking_out(page) == []
 
 
 def test_a_question_mark_shows_the_keys_and_escape_hides_them(
