@@ -27,7 +27,7 @@ const isAtVeryEnd = () => toGo() < 2;
 
 const growth = new ResizeObserver(() => {
   // A form to edit grows while it is written in; it must not leave the page by its top.
-  if (isStuck && !document.activeElement.closest(".edit-form")) toEnd();
+  if (isStuck && !document.activeElement.closest(".messages .edit-form")) toEnd();
   else if (endButton.hidden && !isAtEnd() && $(".stream[data-stream]")) endButton.hidden = false;
 });
 

@@ -113,7 +113,8 @@ def test_no_page_scrolls_sideways_from_320_pixels_to_4k(
 
 SMALL_TARGETS = """
 least => [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]
-  .filter(one => one.type !== "hidden" && !one.disabled && one.checkVisibility({ visibilityProperty: true }))
+  .filter(one => one.type !== "hidden" && !one.disabled)
+  .filter(one => one.checkVisibility({ visibilityProperty: true }))
   .filter(one => !one.closest(".skip-link, .visually-hidden, [aria-hidden=true]"))
   // A link in a sentence has its height.
   .filter(one => getComputedStyle(one).display !== "inline"
