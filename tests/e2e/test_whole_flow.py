@@ -186,8 +186,8 @@ def test_everything_is_done_by_keyboard(
     assert page.locator("html[data-theme]").count() == 0
     tab_to(page, "#id_theme")
     write("Dark")
-    press("Tab")
     page.wait_for_selector("html[data-theme=dark]")
+    sees_focus(page, "#id_theme")
     shot(page, "keys-dark")
     # Sign up, and sign out.
     tab_to(page, "main [href='/accounts/sign-up/']")
@@ -326,8 +326,9 @@ def test_everything_is_done_on_the_narrowest_phone(
     tap(".sidebar-foot [href='/settings/']")
     page.wait_for_selector("#id_theme")
     fits("settings")
+    tap("label[for=id_theme]")
     page.select_option("#id_theme", label="Dark")
-    page.wait_for_selector("html[data-theme=dark]")
+    page.wait_for_selector("html[data-theme=dark] #id_theme:focus")
     fits("dark")
     # Sign up, and sign out.
     chats()
