@@ -143,6 +143,18 @@ document.addEventListener("htmx:sendError", onFailure);
 document.addEventListener("htmx:timeout", onFailure);
 document.addEventListener("htmx:responseError", onFailure);
 
+// --- A page that the server has drawn anew, in another theme, stands where it stood
+
+document.addEventListener("htmx:beforeOnLoad", ({ detail }) => {
+  if (detail.xhr.getResponseHeader("HX-Refresh")) sessionStorage.setItem("focus", document.activeElement.id);
+});
+
+function refocus() {
+  const id = sessionStorage.getItem("focus");
+  sessionStorage.removeItem("focus");
+  if (id) document.getElementById(id)?.focus();
+}
+
 // --- Once for the page, and again for each part that htmx puts in
 
 function settle() {
@@ -159,6 +171,7 @@ function settle() {
 
 document.documentElement.classList.add("has-script");
 try {
+  refocus();
   inheritDrafts();
   if (localStorage.getItem("wrap-code")) wrapCode(true);
 } catch {

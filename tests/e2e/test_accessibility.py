@@ -24,10 +24,16 @@ def site() -> Iterator[SeededSite]:
         yield site
 
 
-def serious(page: Page) -> list[str]:
-    """What keeps people from using the page: rule, element and why, a line each."""
+def serious(page: Page, *stricter: str) -> list[str]:
+    """What keeps people from using the page: rule, element and why, a line each.
+
+    Rules of axe that it does not apply by itself are applied where they are named.
+    """
     page.evaluate(AXE.read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = page.evaluate("axe.run().then(result => result.violations)")
+    found: list[dict[str, Any]] = page.evaluate(
+        "rules => axe.run({ rules }).then(result => result.violations)",
+        {rule: {"enabled": True} for rule in stricter},
+    )
     return [
         f"{violation['id']}: {node['target']} {node['failureSummary']}"
         for violation in found

@@ -10,6 +10,7 @@ import pytest
 from scripts.states import STATES, THEMES, SeededSite, State, shown
 
 from .test_accessibility import serious, site
+from .test_reading import FRAMES
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -22,17 +23,36 @@ BY_NAME = {state.name: state for state in STATES}
 CHAT, RUNNING = BY_NAME["chat"], BY_NAME["running"]
 
 
-@pytest.mark.parametrize("name", ["running", "drawer", "deleted"])
+WATCH_MOTION = """
+window.moved = [];
+for (const begun of ["animationstart", "transitionrun"]) {
+  addEventListener(begun, ({ target }) => moved.push(`${begun} ${target.className}`), true);
+}
+"""
+
+
+@pytest.mark.parametrize("name", ["running", "drawer"])
 def test_nothing_moves_where_less_motion_is_asked_for(
     browser: Browser, site: SeededSite, name: str
 ) -> None:
+    state = BY_NAME[name]
     size = {"width": 390, "height": 844}
-    with shown(browser, site, BY_NAME[name], viewport=size) as page:
-        assert page.evaluate("document.getAnimations().length") == 0
-        page.emulate_media(reduced_motion="no-preference")
-        if name == "running":
-            # What would be seen: the mark of a running chat, the caret.
-            assert page.evaluate("document.getAnimations().length") > 0
+    with shown(browser, site, state, viewport=size) as page:
+        page.add_init_script(WATCH_MOTION)
+        for motion in ("reduce", "no-preference"):
+            page.emulate_media(reduced_motion=motion)
+            page.reload()
+            page.wait_for_selector(f"{state.shows} >> nth=0")
+            if state.act:
+                state.act(page)
+            if motion == "reduce":
+                # Whatever had begun would be told by the second of these frames.
+                page.evaluate(FRAMES)
+                assert page.evaluate("moved") == []
+                assert page.evaluate("document.getAnimations().length") == 0
+            else:
+                # What would be seen: the mark of a running chat, the caret, the drawer.
+                page.wait_for_function("() => moved.length > 0")
 
 
 @pytest.mark.parametrize("theme", THEMES)
@@ -41,7 +61,7 @@ def test_all_texts_have_more_contrast_where_it_is_asked_for(
     browser: Browser, site: SeededSite, name: str, theme: str, shot: Callable[..., None]
 ) -> None:
     with shown(browser, site, BY_NAME[name], theme=theme, contrast="more", bypass_csp=True) as page:
-        assert serious(page) == []
+        assert serious(page, "color-contrast-enhanced") == []
         shot(page, f"contrast-{name}-{theme}")
         colours = page.evaluate(
             "['--muted', '--line'].map(name =>"
@@ -55,7 +75,7 @@ def test_all_texts_have_more_contrast_where_it_is_asked_for(
 
 
 @pytest.mark.parametrize("theme", THEMES)
-def test_forced_colours_keep_the_focus_and_the_marks(
+def test_forced_colours_keep_the_marks(
     browser: Browser, site: SeededSite, theme: str, shot: Callable[..., None]
 ) -> None:
     with shown(browser, site, RUNNING, theme=theme, forced_colors="active") as page:
@@ -63,13 +83,67 @@ def test_forced_colours_keep_the_focus_and_the_marks(
         page.focus("#composer-text")
         assert style(page, ".composer", "outlineStyle") == "solid"
         assert style(page, ".bubble", "borderTopStyle") == "solid"
+        assert style(page, ".chat-link[aria-current]", "outlineStyle") == "solid"
         assert style(page, ".running-mark", "backgroundColor") != style(
             page, "body", "backgroundColor"
         )
 
 
+# The controls that do not show the focus: neither by a ring of their own nor by one of their box.
+RINGLESS = """
+() => [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]
+  .filter(one => one.type !== "hidden" && !one.disabled && one.tabIndex >= 0)
+  .filter(one => one.checkVisibility({ visibilityProperty: true }))
+  .filter(one => {
+    one.focus({ focusVisible: true, preventScroll: true });
+    const around = one.matches("textarea") && one.closest(".composer, .edit-form");
+    const { outlineStyle, outlineWidth } = getComputedStyle(around || one);
+    const isRinged = outlineStyle === "solid" && parseFloat(outlineWidth) >= 2;
+    return document.activeElement !== one || !isRinged;
+  })
+  .map(one => one.outerHTML.slice(0, 120))
+"""
+
+
+@pytest.mark.parametrize("name", ["first-visit", "chat", "edit", "queued", "settings", "sign-in"])
+def test_forced_colours_show_the_focus_on_everything(
+    browser: Browser, site: SeededSite, name: str
+) -> None:
+    with shown(browser, site, BY_NAME[name], forced_colors="active") as page:
+        assert page.evaluate(RINGLESS) == []
+
+
 def style(page: Page, selector: str, name: str) -> str:
     return page.eval_on_selector(selector, f"element => getComputedStyle(element).{name}")
+
+
+# The page itself hides what is too wide for it, so each part is looked at. What may scroll alone
+# are blocks that cannot wrap; what is cut with an ellipsis is cut on purpose.
+STICKING_OUT = """
+() => {
+  const mayScroll = ".code-block pre, .table-scroll, .math-box, math";
+  const isCut = one => getComputedStyle(one).textOverflow === "ellipsis";
+  const told = one => one.outerHTML.slice(0, 120);
+  const out = document.documentElement.scrollWidth > innerWidth ? ["the page"] : [];
+  for (const one of document.querySelectorAll("body *")) {
+    if (one.closest(mayScroll) || one.closest(".visually-hidden, .skip-link, svg")) continue;
+    if (!one.checkVisibility({ visibilityProperty: true })) continue;
+    const scrolls = ["auto", "scroll"].includes(getComputedStyle(one).overflowX);
+    if (scrolls && one.scrollWidth > one.clientWidth) out.push(`${told(one)} scrolls`);
+    const box = one.getBoundingClientRect();
+    if (!box.width || (box.left > -0.5 && box.right < innerWidth + 0.5)) continue;
+    let part = one.parentElement;
+    while (part && !isCut(part)) part = part.parentElement;
+    if (!part) out.push(`${told(one)} from ${box.left} to ${box.right}`);
+  }
+  return out;
+}
+"""
+
+
+def sticking_out(page: Page) -> list[str]:
+    """What is wider than the screen, or makes a part of the page scroll sideways."""
+    return page.evaluate(STICKING_OUT)
 
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
@@ -79,12 +153,35 @@ def test_no_page_scrolls_sideways_from_320_pixels_to_4k(
     with shown(browser, site, state, viewport={"width": 320, "height": 700}) as page:
         for width in (320, 390, 768, 1200, 3840):
             page.set_viewport_size({"width": width, "height": 700})
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            sticking_out = page.evaluate(
-                "[...document.querySelectorAll('.sidebar')]"
-                ".filter(part => part.scrollWidth > part.clientWidth).length"
-            )
-            assert sticking_out == 0
+            assert sticking_out(page) == []
+
+
+SMALL_TARGETS = """
+least => [...document.querySelectorAll("a[href], button, input, select, textarea, summary")]
+  .filter(one => one.type !== "hidden" && !one.disabled)
+  .filter(one => one.checkVisibility({ visibilityProperty: true }))
+  .filter(one => !one.closest(".skip-link, .visually-hidden, [aria-hidden=true]"))
+  // A link in a sentence has its height.
+  .filter(one => getComputedStyle(one).display !== "inline"
+    || one.parentElement.textContent.trim() === one.textContent.trim())
+  .map(one => [one, one.getBoundingClientRect()])
+  .filter(([, box]) => box.width < least || box.height < least)
+  .map(([one, box]) => `${one.outerHTML.slice(0, 120)} ${box.width} × ${box.height}`)
+"""
+
+
+def small_targets(page: Page) -> list[str]:
+    """What is too small for a finger: less than 44 pixels wide or high."""
+    return page.evaluate(SMALL_TARGETS, 43.9)
+
+
+@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
+def test_a_finger_hits_everything(browser: Browser, site: SeededSite, state: State) -> None:
+    phone = {"viewport": {"width": 320, "height": 700}, "has_touch": True, "is_mobile": True}
+    with shown(browser, site, state, **phone) as page:
+        assert page.evaluate("matchMedia('(pointer: coarse)').matches")
+        assert small_targets(page) == []
+        assert sticking_out(page) == []
 
 
 def test_a_question_mark_shows_the_keys_and_escape_hides_them(

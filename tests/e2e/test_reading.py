@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.services import Server
+from tests.services import Server, wait_until
 
 from .test_story import ENDED, RUNNING, answer_text, ask, wait_for_text
 
@@ -58,8 +58,7 @@ def test_earlier_messages_come_without_moving_what_is_read(server: Server, page:
     for shown in (100, 150, 200):
         page.evaluate("document.querySelector('.scroller').scrollTop = 0")
         # Asked for as one gets near; what the eye has come to must have its own height first.
-        with page.expect_request("**/earlier/**"):
-            page.evaluate(FRAMES)
+        wait_until(lambda: page.evaluate(FRAMES) or held, "earlier messages are asked for")
         page.evaluate(FRAMES)
         message, top = page.evaluate(SEEN)
         held.pop().continue_()
@@ -88,12 +87,14 @@ def test_a_jump_to_an_old_message_reaches_the_newest_by_scrolling(
     assert page.locator("#message-12").is_visible()
     assert page.locator("#message-402").count() == 0
     page.mouse.move(600, 300)
+    # Counted first: what comes by itself after the end was looked for would not be waited for.
+    before = count(page)
     while page.locator(".elsewhere-later").count():
-        before = count(page)
         page.mouse.wheel(0, 100_000)
         page.wait_for_function(
             "(n) => document.querySelectorAll('.message').length > n", arg=before
         )
+        before = count(page)
     page.wait_for_selector("#message-402")
     ids = page.eval_on_selector_all(".message", "all => all.map((one) => Number(one.id.slice(8)))")
     assert ids == list(range(ids[0], 403))
