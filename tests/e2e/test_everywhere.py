@@ -124,14 +124,15 @@ STICKING_OUT = """
   const mayScroll = ".code-block pre, .table-scroll, .math-box, math";
   const isCut = one => getComputedStyle(one).textOverflow === "ellipsis";
   const told = one => one.outerHTML.slice(0, 120);
-  const out = document.documentElement.scrollWidth > innerWidth ? ["the page"] : [];
+  const { clientWidth: width, scrollWidth } = document.documentElement;
+  const out = scrollWidth > width ? ["the page"] : [];
   for (const one of document.querySelectorAll("body *")) {
     if (one.closest(mayScroll) || one.closest(".visually-hidden, .skip-link, svg")) continue;
     if (!one.checkVisibility({ visibilityProperty: true })) continue;
     const scrolls = ["auto", "scroll"].includes(getComputedStyle(one).overflowX);
     if (scrolls && one.scrollWidth > one.clientWidth) out.push(`${told(one)} scrolls`);
     const box = one.getBoundingClientRect();
-    if (!box.width || (box.left > -0.5 && box.right < innerWidth + 0.5)) continue;
+    if (!box.width || (box.left > -0.5 && box.right < width + 0.5)) continue;
     let part = one.parentElement;
     while (part && !isCut(part)) part = part.parentElement;
     if (!part) out.push(`${told(one)} from ${box.left} to ${box.right}`);
