@@ -2,7 +2,7 @@
 
     python -m scripts.screenshots           all of them; with names of states, those alone
 
-Which states are pictured stands in `scripts/states.py`. Needs Chromium and Playwright. The same
+The states stand in `scripts/states.py`. Needs Chromium and Playwright. The same
 code makes the same pictures on one machine within an hour's reach of the same time of day; fonts
 are the machine's.
 """
@@ -27,13 +27,13 @@ def file_of(state: State, size: str, theme: str) -> str:
     return f"{state.name}-{size}-{theme}.png"
 
 
-def index_of(states: list[State]) -> str:
+def index_of() -> str:
     """All pictures on one page, as Markdown."""
     lines = [
         "# Pictures\n",
         "Made by `make screenshots`; `scripts/states.py` says how each page is brought about.\n",
     ]
-    for state in states:
+    for state in STATES:
         lines.append(f"## {state.name}\n")
         names = [file_of(state, size, theme) for size in SIZES for theme in THEMES]
         lines.append(
@@ -45,9 +45,8 @@ def index_of(states: list[State]) -> str:
 
 def main() -> None:
     wanted = sys.argv[1:]
-    states = [state for state in STATES if state.is_pictured]
     with seeded_site() as site, chromium() as browser:
-        for state in states:
+        for state in STATES:
             if wanted and state.name not in wanted:
                 continue
             for size, options in SIZES.items():
@@ -58,8 +57,8 @@ def main() -> None:
                         )
             sys.stdout.write(f"{state.name}\n")
             sys.stdout.flush()
-    (FOLDER / "README.md").write_text(index_of(states), encoding="utf-8")
-    known = {file_of(state, size, theme) for state in states for size in SIZES for theme in THEMES}
+    (FOLDER / "README.md").write_text(index_of(), encoding="utf-8")
+    known = {file_of(state, size, theme) for state in STATES for size in SIZES for theme in THEMES}
     for file in FOLDER.glob("*.png"):
         if file.name not in known:
             file.unlink()

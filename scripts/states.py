@@ -35,8 +35,6 @@ class State:
     # Whose session it is; empty: nobody is signed in.
     who: str = "owner"
     act: Callable[[Page], None] | None = None
-    # One of the pictures of docs/screenshots.
-    is_pictured: bool = False
 
 
 def drawer(page: Page) -> None:
@@ -104,27 +102,27 @@ def out_of_date(page: Page) -> None:
 
 CHAT = ".message-assistant .stream-body"
 STATES = (
-    State("first-visit", "/", ".start .examples", "", is_pictured=True),
+    State("first-visit", "/", ".start .examples", ""),
     State("start", "/", ".start .composer"),
-    State("chat", "chat", f"{CHAT} table", is_pictured=True),
-    State("running", "running", ".stop-form", is_pictured=True),
+    State("chat", "chat", f"{CHAT} table"),
+    State("running", "running", ".stop-form"),
     State("thinking", "thinking", ".reasoning-now"),
-    State("reasoned", "reasoned", ".reasoning", act=unfold, is_pictured=True),
-    State("queued", "queued", ".queued", is_pictured=True),
-    State("failed", "failed", "text=Retry", is_pictured=True),
+    State("reasoned", "reasoned", ".reasoning", act=unfold),
+    State("queued", "queued", ".queued"),
+    State("failed", "failed", "text=Retry"),
     State("stopped", "stopped", "text=Stopped."),
-    State("edit", "edit", ".edit-form textarea", is_pictured=True),
+    State("edit", "edit", ".edit-form textarea"),
     State("more", "chat", CHAT, act=more),
-    State("drawer", "chat", CHAT, act=drawer, is_pictured=True),
+    State("drawer", "chat", CHAT, act=drawer),
     State("menu", "chat", CHAT, act=menu),
     State("rename", "chat", CHAT, act=rename),
     State("shortcuts", "chat", CHAT, act=shortcuts),
-    State("search", "chat", CHAT, act=search, is_pictured=True),
+    State("search", "chat", CHAT, act=search),
     State("search-page", "/search/?q=answer", ".search-page .result-link"),
-    State("deleted", "deleted", "#toast:has-text('was deleted')", is_pictured=True),
+    State("deleted", "deleted", "#toast:has-text('was deleted')"),
     State("archive", "/?archived=1#sidebar", ".sidebar-back"),
     State("options", "chat:options/", ".options-page"),
-    State("settings", "/settings/", ".settings-page", is_pictured=True),
+    State("settings", "/settings/", ".settings-page"),
     State("delete-all", "/c/delete/", "main .button-danger"),
     State("account-delete", "/accounts/delete/", "main form"),
     State("account-delete-refused", "/accounts/delete/", "main form", act=wrong_password),
@@ -132,7 +130,7 @@ STATES = (
     State("account-deleted", "/accounts/deleted/", "text=Everything is deleted.", ""),
     State("persona", "persona", "main form"),
     State("chat-settings", "chat:settings/", "main form"),
-    State("sign-in", "/accounts/sign-in/", "main form", "", is_pictured=True),
+    State("sign-in", "/accounts/sign-in/", "main form", ""),
     State("sign-up-refused", "/accounts/sign-up/", "main form", "guest", act=refused),
     State("sign-up", "/accounts/sign-up/", "main form", "guest"),
     State("sign-up-visitor", "/accounts/sign-up/", ".looks", ""),
@@ -144,7 +142,7 @@ STATES = (
     State("reset-sent", "/accounts/password/reset/sent/", "text=Look into your mail", ""),
     State("reset-link", "reset", "main form", ""),
     State("reset-used", "/accounts/password/reset/x/y/", "text=Ask for a new link", ""),
-    State("not-found", "/nothing/", "text=There is nothing here.", "", is_pictured=True),
+    State("not-found", "/nothing/", "text=There is nothing here.", ""),
     State("not-allowed", "/admin/streaming/stream/", "text=You may not do this.", "clerk"),
     State("out-of-date", "/accounts/sign-in/", "main form", "", act=out_of_date),
 )
