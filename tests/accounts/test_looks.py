@@ -38,6 +38,14 @@ def test_what_a_visitor_chose_is_drawn_by_the_server(visitor: Client, path: str)
     assert 'name="color-scheme" content="dark"' in visitor.get(path).text
 
 
+def test_each_language_is_offered_in_its_own_words(visitor: Client) -> None:
+    for language in ("ko", "en"):
+        visitor.post(LANGUAGE, {"language": language})
+        page = visitor.get("/").text
+        assert ">English</button>" in page
+        assert ">한국어</button>" in page
+
+
 @pytest.mark.parametrize("path", ["/", SIGN_IN, f"{SIGN_UP}?next=/settings/"])
 def test_the_choice_is_offered_to_visitors_and_leads_back(
     client: Client, client_of, guest: User, path: str
