@@ -43,7 +43,8 @@ function onScroll() {
   // Upwards it is one to stay, however small; unless the text has become shorter. Downwards it is none
   // to leave: a page that becomes narrower scrolls by itself.
   const isHere = isUp ? isAtVeryEnd() : isStuck || isAtEnd();
-  isStuck = isHere && (isStuck || !isSelecting());
+  // Where later messages are still to come it is not the end, and they must not be skipped.
+  isStuck = isHere && (isStuck || !isSelecting()) && !$(".elsewhere-later");
   if (isStuck) endButton.hidden = true;
 }
 

@@ -94,6 +94,9 @@ def test_a_jump_to_an_old_message_reaches_the_newest_by_scrolling(
         page.wait_for_function(
             "(n) => document.querySelectorAll('.message').length > n", arg=before
         )
+        page.evaluate(FRAMES)
+        # One is still where one had come to, and not behind what has come.
+        assert count(page) - before <= 50
         before = count(page)
     page.wait_for_selector("#message-402")
     ids = page.eval_on_selector_all(".message", "all => all.map((one) => Number(one.id.slice(8)))")

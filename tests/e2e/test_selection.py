@@ -69,6 +69,8 @@ def more_env() -> dict[str, str]:
 def page(context: BrowserContext) -> Page:
     context.grant_permissions(["clipboard-read", "clipboard-write"])
     page = context.new_page()
+    # So high that nothing scrolls away from under the mouse before it is down.
+    page.set_viewport_size({"width": 1200, "height": 2400})
     page.add_init_script(WATCH)
     return page
 
@@ -197,8 +199,9 @@ def test_a_selection_in_closed_blocks_holds_nothing_back(server: Server, page: P
     wait_for_open(page, start="Paragraph 2")
     start, end = page.evaluate(PLACES, [f"{BODY} > p", 0, 11])
     drag(page, start, end, lambda: None)
-    top = page.locator(f"{BODY} > p").first.bounding_box()["y"]
     assert page.evaluate(SELECTED) == "Paragraph 1"
+    top = page.locator(f"{BODY} > p").first.bounding_box()["y"]
+    page.set_viewport_size({"width": 1200, "height": 400})
     page.wait_for_selector(ENDED)
     same_as_fresh(page, PROSE)
     assert page.evaluate(SELECTED) == "Paragraph 1"
