@@ -12,6 +12,7 @@ from django.core.handlers.asgi import ASGIRequest
 from django.http import Http404, HttpResponse, StreamingHttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
+from django.utils.html import escape
 from django.utils.http import content_disposition_header
 from django.views.decorators.http import (
     require_GET,
@@ -219,8 +220,12 @@ def _rename_form(
 ) -> HttpResponse:
     if not request.htmx:
         return _options_page(request, conversation, form, status)
+    if form.is_bound:
+        # Beside the field, in which one may have typed on.
+        response = HttpResponse(escape(form.sentence), status=status)
+        return reswap(retarget(response, f"#rename-error-{conversation.pk}"), "innerHTML")
     context = {"conversation": conversation, "form": form}
-    return render(request, "conversations/_rename_form.html", context, status=status)
+    return render(request, "conversations/_rename_form.html", context)
 
 
 def _options_page(

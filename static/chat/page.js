@@ -10,7 +10,11 @@ export const hasKeyboard = () => matchMedia("(hover: hover)").matches;
 // Beside the text that it is about: in a form to edit, else in the composer; on a page without one
 // above everything.
 export function say(sentence, form = null) {
-  const place = form ? $(".field-error", form) : ($("#composer-error") ?? $("#toast"));
+  let place = form ? $(".field-error", form) : $("#composer-error");
+  if (!place && !form) {
+    $("#toast").innerHTML = "<span></span>";
+    place = $("#toast span");
+  }
   if (place) place.textContent = sentence;
 }
 
