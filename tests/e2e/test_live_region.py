@@ -112,6 +112,8 @@ def test_a_stopped_answer_and_the_retry_are_told_once_each(page: Page) -> None:
     ask(page)
     wait_for_text(page, 20)
     stop(page)
+    # The end comes by another way than what takes the button away.
+    page.wait_for_function("() => told.length >= 2")
     assert told(page) == [STARTED, "Stopped."]
     forget(page)
     page.click("text=Retry")
