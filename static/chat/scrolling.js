@@ -78,7 +78,9 @@ function isSelecting() {
 
 document.addEventListener("selectionchange", () => scroller && isSelecting() && (isStuck = false));
 document.addEventListener("streaming:held", () => isSelecting() && (endButton.hidden = false));
-document.addEventListener("streaming:grew", ({ detail }) => detail.isCaughtUp && (endButton.hidden = isAtEnd()));
+for (const type of ["streaming:grew", "streaming:ended"]) {
+  document.addEventListener(type, ({ detail }) => detail.isCaughtUp && (endButton.hidden = isAtEnd()));
+}
 
 // The button: the keys scroll on from there.
 export function goToEnd() {

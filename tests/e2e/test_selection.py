@@ -230,6 +230,7 @@ def test_an_end_during_the_hold_is_told_and_its_text_follows(server: Server, pag
     page.wait_for_selector(".stream:not([data-held])")
     page.wait_for_selector(ENDED)
     same_as_fresh(page, PROSE)
+    assert page.locator(".to-bottom").is_hidden()
     assert told(page) == [STARTED, DONE]
     assert foot.evaluate("button => button.isConnected")
     shown = html(page)
