@@ -175,7 +175,7 @@ class Journal:
             self._on_ended(ended)
 
     def _arm_next(self) -> None:
-        if not self._writers:
+        if not self._writers and self._turn is None:
             return
         now = self._loop.time()
         if self._dirty or self._turn is not None:

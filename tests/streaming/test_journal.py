@@ -7,6 +7,7 @@ from asgiref.sync import sync_to_async
 from django.utils import timezone
 
 from streaming import actions
+from streaming.committing import Batch
 from streaming.generators import End
 from streaming.models import EndReason, Status
 
@@ -67,3 +68,21 @@ async def test_a_listener_that_fails_stops_no_heartbeat(settings) -> None:
             return (await row(stays)).beat > before + 2
 
         await until(beats)
+
+
+async def test_a_tick_that_is_waited_for_comes_although_nothing_is_written_any_more() -> None:
+    async with running_supervisor() as supervisor, tap() as generator:
+        journal = supervisor.runs.journal
+        put, waiting = journal._committer.put, []
+
+        def put_and_wait(batch: Batch) -> None:
+            put(batch)
+            if batch.ends:
+                waiting.append(asyncio.ensure_future(journal.turn()))
+
+        journal._committer.put = put_and_wait
+        stream = await create("tests.tap")
+        generator.say("all", None)
+        await ended(stream)
+        async with asyncio.timeout(2):
+            await waiting[0]
