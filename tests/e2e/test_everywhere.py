@@ -10,6 +10,7 @@ import pytest
 from scripts.states import STATES, THEMES, SeededSite, State, shown
 
 from .test_accessibility import serious, site
+from .test_languages import NARROW, WIDE, outside
 from .test_reading import FRAMES
 
 if TYPE_CHECKING:
@@ -149,12 +150,18 @@ def sticking_out(page: Page) -> list[str]:
 
 @pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
 def test_no_page_scrolls_sideways_from_320_pixels_to_4k(
-    browser: Browser, site: SeededSite, state: State
+    browser: Browser, site: SeededSite, state: State, shot: Callable[..., None]
 ) -> None:
     with shown(browser, site, state, viewport={"width": 320, "height": 700}) as page:
         for width in (320, 390, 768, 1200, 3840):
             page.set_viewport_size({"width": width, "height": 700})
             assert sticking_out(page) == []
+        # Nor where one reads from right to left.
+        page.evaluate("document.documentElement.dir = 'rtl'")
+        for viewport in (NARROW, WIDE):
+            page.set_viewport_size(viewport)
+            shot(page, f"rtl-{state.name}-{viewport['width']}")
+            assert outside(page) == []
 
 
 SMALL_TARGETS = """

@@ -69,18 +69,6 @@ def test_a_page_in_korean_has_room_for_its_words(
             assert outside(page) == []
 
 
-@pytest.mark.parametrize("state", STATES, ids=lambda state: state.name)
-def test_a_page_from_right_to_left_does_not_scroll_sideways(
-    browser: Browser, site: SeededSite, state: State, shot: Callable[..., None]
-) -> None:
-    with shown(browser, site, state, viewport=NARROW) as page:
-        page.evaluate("document.documentElement.dir = 'rtl'")
-        for viewport in (NARROW, WIDE):
-            page.set_viewport_size(viewport)
-            shot(page, f"rtl-{state.name}-{viewport['width']}")
-            assert outside(page) == []
-
-
 def test_what_sticks_out_would_be_seen(browser: Browser, site: SeededSite) -> None:
     with shown(browser, site, STATES[0], viewport=NARROW) as page:
         page.evaluate("document.querySelector('h1').style.translate = '300px'")

@@ -159,10 +159,11 @@ async def test_a_worker_that_is_asked_to_stop_hands_over_or_drains(
             first.send(signal.SIGTERM)
             await readers[0].until(readers[0].end + 1)
             assert time.monotonic() - stopped < 2
-            for reader in readers:
+            for reader in readers[1:]:
                 await reader.until_end()
             assert first.process.wait(5) == 0
             assert time.monotonic() - stopped < 2 + 5
+            await readers[0].until_end()
         # Handed over with its epoch; finished in time; interrupted, with what was seen.
         assert one.row(carried) == ("done", 1, len(answer), answer)
         assert carried in second.output()
