@@ -39,20 +39,38 @@ document.addEventListener("streaming:ended", () => {
 
 const clock = (seconds) => `${Math.floor(seconds / 60)}:${String(seconds % 60).padStart(2, "0")}`;
 
-function showThinking() {
-  for (const stream of document.querySelectorAll(".stream[data-stream]:has(.thought)")) {
-    if ($(".stream-body > :not(.thought, .stream-open), .stream-open > :not(.thought)", stream)) continue;
-    const time = $(".reasoning-time", stream.closest(".message"));
+function showClock() {
+  for (const reasoning of document.querySelectorAll('.reasoning[data-state="now"]')) {
+    const time = $(".reasoning-time", reasoning);
     time.dataset.began ??= performance.now() - Number(time.dataset.seconds ?? 0) * 1000;
     time.textContent = clock(Math.round((performance.now() - time.dataset.began) / 1000));
   }
 }
 
-setInterval(showThinking, 1000);
+// Told by the first and the last block alone: it is asked for each frame.
+function showThinking(stream) {
+  const reasoning = stream.previousElementSibling;
+  if (!reasoning?.matches('.reasoning:not([data-state="past"])')) return;
+  const open = $(".stream-open", stream);
+  const first = open?.parentElement.firstElementChild;
+  const isThought = (block) => block?.matches(".thought");
+  if (!isThought(first === open ? open?.firstElementChild : first)) return;
+  const state = isThought(open.firstElementChild ?? open.previousElementSibling) ? "now" : "past";
+  if (reasoning.dataset.state === state) return;
+  showClock();
+  reasoning.dataset.state = state;
+  showClock();
+}
+
+setInterval(showClock, 1000);
+document.addEventListener("streaming:grew", ({ target }) => showThinking(target));
 
 function showThought({ target }) {
   const told = $(".stream-foot > data", target);
-  if (told) $(".reasoning-time", target.closest(".message")).textContent = clock(Number(told.value));
+  if (!told) return;
+  const reasoning = target.previousElementSibling;
+  reasoning.dataset.state = "past";
+  $(".reasoning-time", reasoning).textContent = clock(Number(told.value));
 }
 
 document.addEventListener("streaming:ended", showThought);

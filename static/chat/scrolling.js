@@ -27,7 +27,8 @@ const isAtVeryEnd = () => toGo() < 2;
 
 // A form to edit grows while it is written in; it must not leave the page by its top. Under a button
 // that is down nothing moves either.
-const isAtWork = () => document.activeElement.closest(".messages .edit-form") || $(".messages:active");
+const isAtWork = () =>
+  document.activeElement.closest(".messages .edit-form") || scroller.firstElementChild.matches(":active");
 
 const growth = new ResizeObserver(() => {
   if (isStuck && !isAtWork()) toEnd();
