@@ -13,6 +13,8 @@ function tell(sentence) {
 export function tellAnswers() {
   const stream = $('.stream[data-stream]:is([data-status="pending"], [data-status="streaming"])');
   if (stream) {
+    // The server knows for how long it thinks, not whether it still does.
+    showThinking(stream);
     const id = stream.dataset.stream;
     if (running?.id === id) return;
     running = { id, message: stream.closest(".message").id };
@@ -51,7 +53,7 @@ function showClock() {
 function showThinking(stream) {
   const reasoning = stream.previousElementSibling;
   if (!reasoning?.matches('.reasoning:not([data-state="past"])')) return;
-  const open = $(".stream-open", stream);
+  const open = document.getElementById(`${stream.id}-open`);
   const first = open?.parentElement.firstElementChild;
   const isThought = (block) => block?.matches(".thought");
   if (!isThought(first === open ? open?.firstElementChild : first)) return;

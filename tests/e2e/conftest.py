@@ -51,7 +51,7 @@ SCRIPTS = {
     "short": Script(text=ANSWER, size=12, rate=40, most=10),
     "limited": Script(status=429, retry_after="60"),
     "thinking": Script(
-        text=ANSWER, size=12, rate=60, reasoning=THOUGHT, think_after=0, think_seconds=4
+        text=ANSWER, size=12, rate=10, reasoning=THOUGHT, think_after=0, think_seconds=4
     ),
 }
 # What browser and htmx say of an answer that is an error, and of a server that a test took away.
