@@ -7,6 +7,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.core.exceptions import ValidationError
+from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.urls import reverse
@@ -182,12 +183,14 @@ def conversation_settings(request: HtmxRequest, pk: UUID) -> HttpResponse:
         assert form is not None
         data = form.cleaned_data
         parameters = preferences.parameters_from(data)
-        if name := request.POST.get("persona_name", "").strip():
-            kept = PersonaForm({"name": name, "prompt": data["system_prompt"]})
-            if not kept.is_valid():
-                raise Refused(kept.sentence)
-            personas.save_persona(request.user, **kept.cleaned_data)
-        actions.set_options(conversation, data["model"], data["system_prompt"], parameters)
+        # Both or neither: what is refused leaves nothing half done.
+        with transaction.atomic():
+            if name := request.POST.get("persona_name", "").strip():
+                kept = PersonaForm({"name": name, "prompt": data["system_prompt"]})
+                if not kept.is_valid():
+                    raise Refused(kept.sentence)
+                personas.save_persona(request.user, **kept.cleaned_data)
+            actions.set_options(conversation, data["model"], data["system_prompt"], parameters)
         return True
 
     saved, status = submit(form, save) if form else (None, 200)

@@ -224,6 +224,14 @@ def test_the_prompt_of_a_chat_is_kept_for_others(mine, sent):
     assert Persona.objects.values_list("name", "prompt").get() == ("Poet", "Rhyme.")
 
 
+def test_what_a_chat_refuses_leaves_no_prompt_behind(mine, sent):
+    fields = {"system_prompt": "Rhyme.", "persona_name": "Poet", "model": "openai:nothing"}
+    assert mine.post(chat_settings(sent.conversation), fields).status_code == 422
+    assert not Persona.objects.exists()
+    sent.conversation.refresh_from_db()
+    assert sent.conversation.system_prompt == ""
+
+
 def test_answers_are_asked_with_the_chats_own_before_the_defaults(sent, owner):
     Defaults.objects.create(
         user=owner, system_prompt="Default.", parameters={"temperature": 0.1, "max_tokens": 9}
