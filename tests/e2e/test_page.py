@@ -224,6 +224,9 @@ def test_an_end_that_is_shown_before_stop_is_answered_loses_nothing_of_that_answ
     page.route("**/stop/", lambda route: held.append((route, route.fetch())))
     page.click(".stop-form button")
     page.wait_for_selector("text=Stopped.")
+    # The end may come by the socket before the answer to Stop is here.
+    while not held:
+        page.evaluate("() => new Promise(requestAnimationFrame)")
     ((route, response),) = held
     # The answer brings the title, and would complain on the console without a place for it.
     assert 'id="title-' in response.text()
