@@ -17,8 +17,7 @@ from ..lags import lags, percentile
 from ..process import destroying
 from ..run import ANSWERS, Run
 from ..sockets import deaf_socket, established
-from ..tab import SOCKET_PATH
-from ..watched import Watched
+from ..tab import SOCKET_PATH, Tab
 from . import fault
 from .answers import resident
 from .processes import expect_caught_up
@@ -208,16 +207,20 @@ async def half_open(run: Run) -> None:
             is_free, "the server lets go of the dead connections", run.limit(60), every=1
         )
         await run.until_over()
-        for watched in run.answers:
-            expect_noticed(run, watched, stopped)
+        for tab in run.tabs:
+            expect_noticed(run, tab, stopped)
 
 
-def expect_noticed(run: Run, watched: Watched, stopped: float) -> None:
-    (sight,) = watched.sights
+def expect_noticed(run: Run, tab: Tab, stopped: float) -> None:
+    watched, sight = tab.watched, tab.sight
     if not (sight.lost_at and sight.back_at):
         run.problems.append(f"{watched.name}: the tab did not come back")
         return
     noticed, back = sight.lost_at[0] - stopped, sight.back_at[0] - sight.lost_at[0]
     run.recovery.append(back)
     run.expect(noticed <= 20, f"{watched.name}: noticed after {noticed:.1f} s")
-    run.expect(back <= run.limit(2), f"{watched.name}: back after {back:.1f} s")
+    run.expect(
+        back <= run.limit(2),
+        f"{watched.name}: noticed after {noticed:.1f} s, back {back:.1f} s later"
+        f" with socket {tab.sockets}",
+    )
