@@ -23,7 +23,7 @@ from django.utils.http import urlsafe_base64_encode
 
 from chatsite.accounts.models import User
 from conversations.actions import GENERATOR
-from conversations.models import Conversation, Message, Persona, Rating, Role
+from conversations.models import Conversation, Message, Persona, ProviderKey, Rating, Role
 from conversations.reasoning import OPENING
 from streaming.models import EndReason, Status, Stream
 
@@ -59,6 +59,7 @@ def seed() -> dict[str, Any]:
     newest.usage = {"prompt_tokens": 18, "completion_tokens": 331}
     newest.rating = Rating.GOOD
     newest.save(update_fields=["usage", "rating"])
+    ended(newest, Status.DONE, EndReason.COMPLETE)
     variant_of(newest, "Store it first, then show it.")
     thought = "The reader asks for one sentence.\n\nShort, then: what is stored cannot be lost."
     reasoned = chat(owner, "One sentence on durability", 90, [("In a sentence?", "Store first.")])
@@ -78,9 +79,12 @@ def seed() -> dict[str, Any]:
     deleted.deleted_at = timezone.now()
     deleted.save(update_fields=["deleted_at"])
     chat(guest, "A guest's chat", 3, [("Is anybody there?", "I am.")])
+    sorter = User.objects.create(email="grace@example.com", password="!")
+    marked = sorted_chats(sorter)
     sessions = {
         "owner": session_of(owner),
         "clerk": session_of(clerk),
+        "sorter": session_of(sorter),
         "guest": session_of(guest),
         # A guest's chats are offered to who has just signed in.
         "offered": session_of(owner, chats_to_bring_along={"guest": guest.pk, "next": "/"}),
@@ -100,6 +104,7 @@ def seed() -> dict[str, Any]:
         "edit": f"{rich.get_absolute_url()}?edit={prompt.pk}#message-{prompt.pk}",
         "deleted": f"/?deleted={deleted.pk}",
         "reset": f"/accounts/password/reset/{uid}/{token}/",
+        "marked": marked.get_absolute_url(),
         "persona": f"/settings/prompts/{owner.personas.get().pk}/",
         "sessions": sessions,
     }
@@ -126,6 +131,31 @@ def chat(owner: User, title: str, minutes: int, turns: list[tuple[str, str]]) ->
     conversation.leaf = parent
     conversation.save(update_fields=["leaf"])
     return conversation
+
+
+def sorted_chats(owner: User) -> Conversation:
+    """A list with every mark, an archive, and a key of the person's own; the newest chat."""
+    ProviderKey.objects.create(
+        user=owner,
+        provider="openai",
+        base_url="https://api.openai.com/v1",
+        last4="a4c9",
+        listed=[{"name": name, "label": name} for name in ("gpt-5", "gpt-5-mini")],
+    )
+    now = timezone.now()
+    for title, hours in OTHERS[4:6]:
+        old = chat(owner, title, hours * 60, [(f"{title}.", "A short answer.")])
+        Conversation.objects.filter(pk=old.pk).update(archived_at=now)
+    for title, hours in reversed(OTHERS[:4]):
+        chat(owner, title, hours * 60, [(f"{title}.", "A short answer.")])
+    first = owner.conversations.order_by("-last_message_at").first()
+    assert first
+    Conversation.objects.filter(pk=first.pk).update(pinned_at=now)
+    unread = chat(owner, "Names of winter stars", 9, [("Which ones?", "Sirius, Rigel.")])
+    Conversation.objects.filter(pk=unread.pk).update(is_unread=True)
+    running = chat(owner, "A train to Vienna", 4, [("When does it leave?", "")])
+    streaming(last(running), "Every morning at")
+    return chat(owner, "Thanks to a neighbour", 1, [("A line, please.", "Thank you, Ida.")])
 
 
 def last(conversation: Conversation) -> Message:
@@ -158,7 +188,8 @@ def streaming(answer: Message, text: str) -> None:
 
 
 def ended(answer: Message, status: Status, reason: EndReason) -> None:
-    """Let an answer have ended early, with the text that it has."""
+    """Let an answer have ended, with the text that it has."""
+    now = timezone.now()
     answer.stream = Stream.objects.create(
         generator=GENERATOR,
         owner=answer.conversation.owner,
@@ -166,7 +197,8 @@ def ended(answer: Message, status: Status, reason: EndReason) -> None:
         end_reason=reason,
         length=len(answer.content),
         epoch=1,
-        ended_at=timezone.now(),
+        start_requested_at=now - timedelta(seconds=9.4),
+        ended_at=now,
     )
     answer.save(update_fields=["stream"])
 

@@ -5,6 +5,7 @@ Accessibility is tested and pictures are taken of the same list: a new page is o
 
 from __future__ import annotations
 
+import base64
 import json
 import tempfile
 from collections.abc import Callable, Iterator
@@ -100,6 +101,22 @@ def out_of_date(page: Page) -> None:
     page.wait_for_selector("text=That page was out of date.")
 
 
+def too_long(page: Page) -> None:
+    page.fill(".composer textarea", "A very long message. " * 1600)
+    page.click(".composer .send-button")
+    page.wait_for_selector("#composer-error:not(:empty)")
+
+
+def offline(page: Page) -> None:
+    page.context.set_offline(True)
+    # Browsers say so when the network is back; it is not, and the page finds that out.
+    page.evaluate("dispatchEvent(new Event('online'))")
+    page.fill(".composer textarea", "Through the tunnel")
+    page.click(".composer .send-button")
+    page.wait_for_selector("#composer-error:not(:empty)")
+    page.wait_for_selector("#streaming-connection:not([hidden])")
+
+
 CHAT = ".message-assistant .stream-body"
 STATES = (
     State("first-visit", "/", ".start .examples", ""),
@@ -113,6 +130,8 @@ STATES = (
     State("stopped", "stopped", "text=Stopped."),
     State("edit", "edit", ".edit-form textarea"),
     State("more", "chat", CHAT, act=more),
+    State("too-long", "chat", CHAT, act=too_long),
+    State("offline", "running", CHAT, act=offline),
     State("drawer", "chat", CHAT, act=drawer),
     State("menu", "chat", CHAT, act=menu),
     State("rename", "chat", CHAT, act=rename),
@@ -120,14 +139,16 @@ STATES = (
     State("search", "chat", CHAT, act=search),
     State("search-page", "/search/?q=answer", ".search-page .result-link"),
     State("deleted", "deleted", "#toast:has-text('was deleted')"),
-    State("archive", "/?archived=1#sidebar", ".sidebar-back"),
+    State("marks", "marked", CHAT, "sorter", act=drawer),
+    State("archive", "/?archived=1#sidebar", ".sidebar-back", "sorter"),
     State("options", "chat:options/", ".options-page"),
     State("settings", "/settings/", ".settings-page"),
+    State("keys", "/settings/#keys", "#keys .key", "sorter"),
     State("delete-all", "/c/delete/", "main .button-danger"),
     State("account-delete", "/accounts/delete/", "main form"),
     State("account-delete-refused", "/accounts/delete/", "main form", act=wrong_password),
     State("account-delete-guest", "/accounts/delete/", "main .button-danger", "guest"),
-    State("account-deleted", "/accounts/deleted/", "text=Everything is deleted.", ""),
+    State("account-deleted", "/accounts/deleted/", "text=Everything has been deleted.", ""),
     State("persona", "persona", "main form"),
     State("chat-settings", "chat:settings/", "main form"),
     State("sign-in", "/accounts/sign-in/", "main form", ""),
@@ -139,11 +160,13 @@ STATES = (
     State("password", "/accounts/password/", "main form"),
     State("password-done", "/accounts/password/done/", "text=Password changed"),
     State("reset", "/accounts/password/reset/", "main form", ""),
-    State("reset-sent", "/accounts/password/reset/sent/", "text=Look into your mail", ""),
+    State("reset-sent", "/accounts/password/reset/sent/", "text=Check your email", ""),
     State("reset-link", "reset", "main form", ""),
-    State("reset-used", "/accounts/password/reset/x/y/", "text=Ask for a new link", ""),
+    State("reset-used", "/accounts/password/reset/x/y/", "text=Request a new link", ""),
     State("not-found", "/nothing/", "text=There is nothing here.", ""),
-    State("not-allowed", "/admin/streaming/stream/", "text=You may not do this.", "clerk"),
+    State(
+        "not-allowed", "/admin/streaming/stream/", "text=You are not allowed to do this.", "clerk"
+    ),
     State("out-of-date", "/accounts/sign-in/", "main form", "", act=out_of_date),
 )
 
@@ -175,6 +198,8 @@ def seeded_site() -> Iterator[SeededSite]:
             "OPENAI_API_KEY": "none",
             "OPENAI_BASE_URL": "http://127.0.0.1:9/v1",
             "OPENAI_MODELS": "qwen3:8b,qwen3:32b",
+            "OWN_KEYS": "openai,anthropic",
+            "FIELD_ENCRYPTION_KEYS": base64.b64encode(bytes(32)).decode(),
             "LOG_LEVEL": "WARNING",
         }
         manage(env, "migrate", "--verbosity=0")
