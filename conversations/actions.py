@@ -253,7 +253,7 @@ def _model_to_continue(conversation: Conversation, answer: Message) -> str:
 def _queue(answer: Message, content: str) -> Queued:
     if answer.queued.count() >= QUEUE_MAX_MESSAGES:
         raise QueueFull(
-            _("%(count)s messages are waiting already. Wait until one was sent, or withdraw one.")
+            _("%(count)s messages are already waiting. Wait until one is sent, or withdraw one.")
             % {"count": QUEUE_MAX_MESSAGES}
         )
     answer.queued.create(content=content)

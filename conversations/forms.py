@@ -138,7 +138,7 @@ class TitleForm(SpokenForm):
 class SearchForm(SpokenForm):
     """What is looked for."""
 
-    q = forms.CharField(error_messages={"required": _("Write what to look for.")})
+    q = forms.CharField(error_messages={"required": _("Enter something to search for.")})
 
     def clean_q(self) -> str:
         query: str = self.cleaned_data["q"]
@@ -170,7 +170,7 @@ class RatingForm(SpokenForm):
     word = forms.CharField(
         required=False,
         max_length=500,
-        error_messages={"max_length": _("Say it in %(limit_value)d characters at most.")},
+        error_messages={"max_length": _("Use at most %(limit_value)d characters.")},
     )
 
 

@@ -39,10 +39,8 @@ SENTENCES: dict[str, str | Promise] = {
     "unreachable": gettext_lazy("The provider cannot be reached."),
     "unreadable": gettext_lazy("The provider answered, but its list of models cannot be read."),
     "forbidden": gettext_lazy("This site no longer allows the address of this key."),
-    "often": gettext_lazy(
-        "You have tried keys very often just now. Try this one again in a while."
-    ),
-    "lost": gettext_lazy("The key cannot be read any more. Add it again."),
+    "often": gettext_lazy("Too many tests of keys just now. Try this one again later."),
+    "lost": gettext_lazy("The key can no longer be read. Add it again."),
 }
 
 
@@ -88,7 +86,7 @@ def checked_address(provider: str, base_url: str) -> tuple[str, bool]:
     has_more = "@" in url.netloc or url.query or url.fragment or "\\" in base_url
     is_plain = base_url.isascii() and base_url.isprintable() and " " not in base_url
     if not host or has_more or not is_plain or url.scheme not in ("http", "https"):
-        raise Refused(_("An address reads https://host/path, without a password or a question."))
+        raise Refused(_("An address looks like https://host/path, without a password or a query."))
     if {host, f"{host}:{port}"} & set(settings.OWN_BASE_URLS):
         # The operator named it, wherever it is.
         return base_url, False
@@ -222,7 +220,7 @@ def provider_for(stream: Stream, model_id: str) -> tuple[Provider, str, ModelCho
         raise ProviderError("refused", str(SENTENCES["lost"])) from None
     listed = next((one for one in key.listed if one["name"] == name), None)
     if listed is None:
-        raise ProviderError("no_model", _("Your key does not open this model any more."))
+        raise ProviderError("no_model", _("Your key no longer gives access to this model."))
     choice = _choice(key, listed)
     if key.provider == "anthropic":
         from .providers.anthropic import Anthropic

@@ -82,11 +82,10 @@ def keeps_text(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]
         form = MessageForm(request.POST)
         form.errors.clear()
         if request.user.is_authenticated:
-            sentence = _("This chat is no longer there. Sent from here, your text begins another.")
+            sentence = _("This chat no longer exists. Sending from here starts a new one.")
         else:
             sentence = _(
-                "You were signed out. Sign in again first; sent from here, your text begins a "
-                "guest’s chat."
+                "You were signed out. Sign in first; sending from here starts a chat as a guest."
             )
         form.add_error(None, sentence)
         return refused(start_page(request, form), 404)

@@ -99,7 +99,7 @@ def submit(form: SpokenForm, act: Callable[[], T]) -> tuple[T | None, int]:
     except OperationalError as error:
         if is_storage_failure(error):
             sentence = _(
-                "The server cannot store anything now. Your text is still here: try again."
+                "The server cannot save anything right now. Your text is still here: try again."
             )
         elif "locked" in str(error):
             sentence = _("The server is busy. Your text is still here: try again.")

@@ -89,9 +89,9 @@ class AppearanceForm(SpokenForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         themes = get_user_model()._meta.get_field("theme").choices or []
-        self.fields["theme"].choices = [("", _("As the system has it")), *themes]  # type: ignore[attr-defined]
+        self.fields["theme"].choices = [("", _("Same as the system")), *themes]  # type: ignore[attr-defined]
         self.fields["language"].choices = [  # type: ignore[attr-defined]
-            ("", _("As the browser has it")),
+            ("", _("Same as the browser")),
             *settings.LANGUAGES,
         ]
 
@@ -103,7 +103,7 @@ class KeyOfOwnForm(SpokenForm):
     secret = forms.CharField(
         error_messages={
             "required": _("Paste the key first."),
-            "invalid": _("A key has 8 to 500 letters, digits and signs, without spaces."),
+            "invalid": _("A key has 8 to 500 letters, digits and symbols, without spaces."),
         },
     )
     base_url = forms.CharField(

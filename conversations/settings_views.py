@@ -130,7 +130,7 @@ def persona_detail(request: HtmxRequest, pk: int) -> HttpResponse:
 @signed_in
 @require_POST
 def persona_delete(request: HtmxRequest, pk: int) -> HttpResponse:
-    """Chats that began with it keep its text."""
+    """Chats that started with it keep its text."""
     get_object_or_404(Persona, owner=request.user.pk, pk=pk).delete()
     return redirect(_address("prompts"))
 

@@ -43,7 +43,7 @@ class EndReason(models.TextChoices):
     TOO_LONG = "too_long", _("The message is too long for this model.")
     NO_MODEL = "no_model", _("The model is no longer available.")
     CUT = "cut", _("The connection to the provider was cut.")
-    IDLE = "idle", _("The provider fell silent.")
+    IDLE = "idle", _("The provider stopped responding.")
     DEADLINE = "deadline", _("The answer took too long.")
     STORAGE = "storage", _("The text could not be stored.")
     ATTEMPTS = "attempts", _("The answer was interrupted too often.")

@@ -15,7 +15,7 @@ from .throttles import Throttle
 
 EMAIL_TAKEN = _("An account with this email address already exists.")
 PASSWORD_HINT = _("At least 8 characters; not only digits, not a common password.")
-REPEAT = _("The same password again")
+REPEAT = _("Repeat the password")
 
 
 class EmailField(forms.EmailField):
@@ -36,7 +36,7 @@ class SignInForm(auth_forms.AuthenticationForm):
 
     error_messages = {
         **auth_forms.AuthenticationForm.error_messages,
-        "invalid_login": _("This email address and password do not belong together."),
+        "invalid_login": _("Wrong email address or password."),
     }
 
     def clean(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class AccountDeleteForm(forms.Form):
         throttle.attempt()
         password: str = self.cleaned_data["password"]
         if not self.user.check_password(password):
-            raise ValidationError(_("This is not your password."), code="wrong")
+            raise ValidationError(_("Wrong password."), code="wrong")
         throttle.forgive()
         return password
 

@@ -69,7 +69,7 @@ def error_of(
     elif status >= 500:
         sentence = format_lazy(_("The provider failed (status {status})."), status=status)
     elif 300 <= status < 400:
-        sentence = _("The provider sent the request elsewhere, which is not followed.")
+        sentence = _("The provider redirected the request; redirects are not followed.")
     else:
         sentence = format_lazy(
             _("The provider rejected the request (status {status})."), status=status

@@ -242,7 +242,7 @@ class Watch:
 
 
 def _silent() -> ProviderError:
-    return ProviderError("idle", _("The provider fell silent."))
+    return ProviderError("idle", _("The provider stopped responding."))
 
 
 def _late() -> ProviderError:

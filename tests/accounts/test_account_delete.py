@@ -88,7 +88,7 @@ def test_no_row_of_an_account_is_left(client_of, owner: User, settings) -> None:
     assert not any(rows().values())
     for device in devices:
         assert device.get(DELETE)["Location"].startswith(reverse("accounts:sign-in"))
-    assert "Everything is deleted." in devices[0].get(DELETED).text
+    assert "Everything has been deleted." in devices[0].get(DELETED).text
 
 
 def test_a_guest_confirms_without_a_password(client: Client, settings) -> None:
@@ -98,7 +98,7 @@ def test_a_guest_confirms_without_a_password(client: Client, settings) -> None:
     cookie = client.cookies[COOKIE].value
     fill(guest, settings)
     page = client.get(DELETE).text
-    assert "1 chat will go" in page
+    assert "1 chat will be deleted" in page
     assert 'type="password"' not in page
     response = client.post(DELETE)
     assert response["Clear-Site-Data"] == '"storage"'
@@ -122,7 +122,7 @@ def test_a_wrong_password_is_a_sentence_in_place(client_of, owner: User) -> None
         response = confirm(client_of(owner), password)
         assert response.status_code == 422
         assert "field-error" in response.text
-    assert "This is not your password." in confirm(client_of(owner), "wrong").text
+    assert "Wrong password." in confirm(client_of(owner), "wrong").text
     assert User.objects.filter(is_active=True, deleted_at=None).exists()
 
 
@@ -141,7 +141,7 @@ def test_the_page_says_what_goes_and_visitors_are_asked_to_sign_in(
 ) -> None:
     page = client_of(owner).get(DELETE).text
     assert owner.email in page
-    assert "Nobody can undo this." in page
+    assert "This cannot be undone." in page
     assert DELETE in client_of(owner).get("/settings/").text
     for response in (client.get(DELETE), client.post(DELETE)):
         assert response["Location"] == f"{reverse('accounts:sign-in')}?next={DELETE}"

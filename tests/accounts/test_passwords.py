@@ -154,7 +154,7 @@ def test_a_reset_without_an_address_is_refused(client: Client, email: str) -> No
 def test_a_made_up_token_opens_nothing(client: Client, owner: User, token: str) -> None:
     page = reset_page_of(owner, token)
 
-    assert "used already or is too old" in client.get(page).text
+    assert "already been used or has expired" in client.get(page).text
     set_new(client, page)
     owner.refresh_from_db()
     assert owner.check_password(PASSWORD)
@@ -163,7 +163,7 @@ def test_a_made_up_token_opens_nothing(client: Client, owner: User, token: str) 
 def test_another_accounts_token_opens_nothing(client: Client, owner: User, stranger: User) -> None:
     page = reset_page_of(owner, default_token_generator.make_token(stranger))
 
-    assert "used already or is too old" in client.get(page).text
+    assert "already been used or has expired" in client.get(page).text
 
 
 def test_a_weak_new_password_is_refused(client: Client, owner: User) -> None:

@@ -49,7 +49,7 @@ def test_a_wrong_password_and_an_unknown_address_get_the_same_answer(
 
     assert wrong.status_code == unknown.status_code == 422
     assert wrong.context["form"].errors == unknown.context["form"].errors
-    assert "do not belong together" in wrong.text
+    assert "Wrong email address or password" in wrong.text
 
 
 def test_a_blocked_account_gets_that_answer_too(client: Client, owner: User) -> None:
@@ -57,7 +57,7 @@ def test_a_blocked_account_gets_that_answer_too(client: Client, owner: User) -> 
 
     response = sign_in(client, owner.email)
     assert response.status_code == 422
-    assert "do not belong together" in response.text
+    assert "Wrong email address or password" in response.text
 
 
 def test_what_was_typed_stays_but_not_the_password(client: Client) -> None:

@@ -14,8 +14,8 @@ from conversations.submissions import Sent
 pytestmark = pytest.mark.django_db
 
 HTMX = {"HX-Request": "true"}
-GONE = "This chat is no longer there. Sent from here, your text begins another."
-SIGNED_OUT = "You were signed out. Sign in again first;"
+GONE = "This chat no longer exists. Sending from here starts a new one."
+SIGNED_OUT = "You were signed out. Sign in first;"
 
 
 @pytest.fixture

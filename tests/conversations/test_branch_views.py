@@ -425,7 +425,7 @@ def test_an_answer_is_rated_without_a_script(client_of, owner, sent):
 @pytest.mark.parametrize(
     ("form", "sentence", "place"),
     [
-        ({"rating": "good", "word": "x" * 501}, "Say it in 500 characters at most.", "word-error"),
+        ({"rating": "good", "word": "x" * 501}, "Use at most 500 characters.", "word-error"),
         ({"rating": "great"}, "great is not one of the available choices", "composer-error"),
     ],
 )

@@ -303,7 +303,7 @@ def test_a_key_is_tested_in_place_and_by_a_form(key, mine, server):
 @pytest.mark.parametrize("headers", [{}, HTMX])
 def test_a_key_is_tested_so_often_and_no_more(key, mine, server, client_of, stranger, headers):
     url = f"/settings/keys/{key.pk}/test/"
-    sentence = "You have tried keys very often just now."
+    sentence = "Too many tests of keys just now."
     for _ in range(PER_PERSON):
         assert sentence not in mine.post(url, headers=headers, follow=True).text
     assert sentence in mine.post(url, headers=headers, follow=True).text

@@ -56,7 +56,7 @@ def test_the_same_form_again_waits_once(running):
 
 def test_eleven_are_too_many(running):
     queue(running, *"abcdefghij")
-    with pytest.raises(QueueFull, match="10 messages are waiting"):
+    with pytest.raises(QueueFull, match="10 messages are already waiting"):
         actions.send_message(Conversation.objects.get(), "k", key=uuid4())
     assert len(waiting()) == 10
 

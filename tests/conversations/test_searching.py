@@ -272,7 +272,7 @@ def test_an_empty_field_brings_the_list_back(client_of, owner, chat):
 @pytest.mark.parametrize(
     ("query", "sentence"),
     [
-        ("   ", "Write what to look for."),
+        ("   ", "Enter something to search for."),
         ("x" * 5_000, "The search is too long: 5,000 characters, at most 200 are allowed."),
         ("nul\x00", "Null characters are not allowed."),
     ],
@@ -285,7 +285,7 @@ def test_a_bad_search_gets_a_sentence(client_of, owner, chat, query, sentence, h
 
 def test_nothing_found_is_said(client_of, owner, chat):
     response = client_of(owner).get("/search/", {"q": "<nowhere>"}, headers=HTMX)
-    assert "Nothing has “<bdi>&lt;nowhere&gt;</bdi>” in it." in response.text
+    assert "No results for “<bdi>&lt;nowhere&gt;</bdi>”." in response.text
 
 
 def test_a_visitor_has_nothing_to_search(client):

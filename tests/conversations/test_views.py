@@ -447,7 +447,7 @@ def test_a_message_that_cannot_wait_is_refused_with_its_text(client_of, owner, s
         response = client_of(owner).post(send_url(sent), form, headers=headers)
         html = response.content.decode()
         assert response.status_code == 422
-        assert "10 messages are waiting already." in html
+        assert "10 messages are already waiting." in html
         assert "My next words" in html
         assert key_in(html) != form["key"]
     assert Message.objects.count() == 2

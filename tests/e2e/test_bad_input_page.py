@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.e2e
 
 SAID = "#composer-error"
-GONE = "This chat is no longer there."
+GONE = "This chat no longer exists."
 SIGNED_OUT = "You were signed out."
 # Whether what the panel says can be seen in it.
 IN_PANEL = """() => {
@@ -125,7 +125,7 @@ def test_a_search_of_signs_finds_those_signs_or_says_that_there_are_none(
     texts = page.locator(".search-results .result-link").all_inner_texts()
     assert all(query in text for text in texts)
     page.fill("#search", f"{query}🙃")
-    page.wait_for_selector(".search-said:has-text('Nothing has')")
+    page.wait_for_selector(".search-said:has-text('No results for')")
 
 
 def test_a_long_search_and_one_of_spaces(server: Server, page: Page, look_at) -> None:
@@ -134,7 +134,7 @@ def test_a_long_search_and_one_of_spaces(server: Server, page: Page, look_at) ->
     page.wait_for_selector(".search-said:has-text('at most 200 are allowed.')")
     look_at(page, "search")
     page.fill("#search", "     ")
-    said(page, "Write what to look for.", ".search-said")
+    said(page, "Enter something to search for.", ".search-said")
 
 
 def test_messages_that_cannot_be_sent(server: Server, page: Page, look_at) -> None:
@@ -241,7 +241,7 @@ def test_saved_prompts_without_a_name_or_with_a_long_one(
     # The panel of a chat keeps a prompt as well.
     page.goto("/")
     page.click(row("A chat"))
-    page.click("[aria-label='Settings of this chat']")
+    page.click("[aria-label='Chat settings']")
     page.fill("#chat-persona", "Poet")
     page.locator("#chat-persona").blur()
     said(page, "Write the prompt first.", "#chat-panel .said")
@@ -265,9 +265,9 @@ def test_addresses_that_no_key_may_be_for(
     page.fill("#key-secret", "sk-canary-0123456789")
     is_any = more_env["OWN_BASE_URLS"] == "*"
     refused = {
-        "javascript:alert(1)": "An address reads https://host/path",
-        "file:///etc/passwd": "An address reads https://host/path",
-        "https://user:word@example.com/": "An address reads https://host/path",
+        "javascript:alert(1)": "An address looks like https://host/path",
+        "file:///etc/passwd": "An address looks like https://host/path",
+        "https://user:word@example.com/": "An address looks like https://host/path",
         "http://10.0.0.1/v1": "must begin with https" if is_any else "does not allow keys for",
         "https://169.254.169.254/v1": "This site does not allow keys for this address.",
         "https://[::1]/v1": "This site does not allow keys for this address.",
@@ -371,7 +371,7 @@ def test_nothing_can_be_done_in_a_chat_that_is_gone_and_all_of_it_says_so(
         said(page, GONE)
     assert page.input_value(COMPOSER) == "More words"
     page.evaluate(f"document.querySelector('{SAID}').textContent = ''")
-    page.click("[aria-label='Settings of this chat']")
+    page.click("[aria-label='Chat settings']")
     said(page, GONE)
 
 
@@ -380,7 +380,7 @@ def test_stop_and_a_panel_of_a_chat_that_is_gone(server: Server, page: Page, loo
     page.select_option("select[name=model]", label="Echo")
     ask(page, "Delete me\n" + "word " * 400)
     wait_for_text(page, 20)
-    page.click("[aria-label='Settings of this chat']")
+    page.click("[aria-label='Chat settings']")
     page.wait_for_selector("#chat-panel:popover-open")
     forget_conversations(server)
     # At once: the page is about to find out.

@@ -44,7 +44,7 @@ def test_all_chats_go_in_every_tab_and_one_undo_brings_them_back(
     shot(page, "own-all-deleted")
     for tab in (page, other):
         tab.wait_for_selector("text=No conversations yet")
-    other.wait_for_selector("#composer-error:has-text('This chat is no longer there.')")
+    other.wait_for_selector("#composer-error:has-text('This chat no longer exists.')")
     page.click("#toast >> text=Undo")
     for tab in (page, other):
         tab.wait_for_selector(row("The first chat"))
@@ -97,14 +97,14 @@ def test_an_account_goes_with_everything_and_every_tab_is_signed_out(
     assert drafts(page)
     page.click("[aria-label=Settings]")
     page.click("text=Delete my account")
-    page.wait_for_selector("text=1 chat will go")
+    page.wait_for_selector("text=1 chat will be deleted")
     page.fill("[name=password]", "wrong")
     page.click("main .button-danger")
-    page.wait_for_selector("text=This is not your password.")
+    page.wait_for_selector("text=Wrong password.")
     shot(page, "own-wrong-password")
     page.fill("[name=password]", "correct horse battery staple")
     page.click("main .button-danger")
-    page.wait_for_selector("text=Everything is deleted.")
+    page.wait_for_selector("text=Everything has been deleted.")
     assert not drafts(page)
     for table in TABLES:
         wait_until(lambda table=table: count(server, table) == 0, f"{table} is empty")
@@ -112,7 +112,7 @@ def test_an_account_goes_with_everything_and_every_tab_is_signed_out(
     other.wait_for_selector(".streaming-connection")
     other.reload()
     other.wait_for_selector("text=There is nothing here.")
-    page.click("text=To the start page")
+    page.click("text=Go to the start page")
     page.wait_for_selector("text=Sign in anonymously")
 
 
@@ -124,9 +124,9 @@ def test_a_guest_goes_without_a_script(server: Server, browser: Browser) -> None
     page.fill("#composer-text", "Forget me")
     page.click("#composer button.send-button")
     page.goto("/settings/")
-    page.click("text=Delete everything of mine")
+    page.click("text=Delete all my data")
     page.click("main .button-danger")
-    page.wait_for_selector("text=Everything is deleted.")
+    page.wait_for_selector("text=Everything has been deleted.")
     for table in TABLES:
         wait_until(lambda table=table: count(server, table) == 0, f"{table} is empty")
     context.close()

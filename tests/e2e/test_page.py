@@ -245,7 +245,7 @@ def test_a_page_whose_chat_is_deleted_elsewhere_says_so(
     headers = page.evaluate("JSON.parse(document.querySelector('#app').getAttribute('hx-headers'))")
     page.request.post(f"{page.url}delete/", headers=headers | {"Referer": page.url})
     for one in (page, other):
-        one.wait_for_selector("#composer-error:has-text('This chat is no longer there.')")
+        one.wait_for_selector("#composer-error:has-text('This chat no longer exists.')")
     shot(other, "deleted-elsewhere")
     assert page.request.get(page.url).status == 404
 

@@ -74,7 +74,7 @@ def test_a_word_is_found_by_the_keyboard_and_jumped_to(
     page.keyboard.press("/")
     assert page.evaluate("document.activeElement.id") == "search"
     page.keyboard.type("nothing like it")
-    page.wait_for_selector("text=Nothing has “nothing like it” in it.")
+    page.wait_for_selector("text=No results for “nothing like it”.")
     page.keyboard.press("Escape")
     page.wait_for_selector(row("A trip"))
     page.keyboard.press("Escape")
@@ -128,7 +128,7 @@ def test_a_slow_older_search_does_not_overwrite_a_newer_one(server: Server, page
     page.fill("#search", "apple")
     page.wait_for_function("() => document.querySelector('.search-form.htmx-request')")
     page.fill("#search", "nowhere")
-    page.wait_for_selector("text=Nothing has “nowhere” in it.")
+    page.wait_for_selector("text=No results for “nowhere”.")
     (route,) = held
     # It was given up: there is nobody to answer any more.
     assert route.request.failure
@@ -140,7 +140,7 @@ def test_a_senseless_search_gets_a_sentence_in_place(
 ) -> None:
     start_chat(page, "A chat")
     page.fill("#search", "   ")
-    page.wait_for_selector(".sidebar >> text=Write what to look for.")
+    page.wait_for_selector(".sidebar >> text=Enter something to search for.")
     page.fill("#search", "x" * 5_000)
     page.wait_for_selector(".sidebar >> text=The search is too long: 5,000 characters")
     shot(page, "search-refused")

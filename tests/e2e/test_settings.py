@@ -89,7 +89,7 @@ def test_a_chat_begins_with_a_saved_prompt(signed_in: Page, shot: Callable[..., 
     page.get_by_label("Saved prompt").select_option(label="Pirate")
     shot(page, "start-with-prompts")
     start_chat(page)
-    page.get_by_role("link", name="Settings of this chat").click()
+    page.get_by_role("link", name="Chat settings").click()
     panel = page.locator("#chat-panel")
     assert panel.get_by_label("System prompt").input_value() == "Arr."
     shot(page, "chat-panel")
@@ -102,7 +102,7 @@ def test_the_panel_of_a_chat_changes_its_model_in_all_tabs(
     start_chat(page)
     other = page.context.new_page()
     other.goto(page.url)
-    page.get_by_role("link", name="Settings of this chat").click()
+    page.get_by_role("link", name="Chat settings").click()
     panel = page.locator("#chat-panel")
     panel.get_by_label("Model").select_option("echo:echo")
     panel.locator(".said", has_text="Saved.").wait_for()
@@ -163,7 +163,7 @@ def test_keys_are_tested_so_often_and_no_more(
     for _ in range(10):
         with page.expect_response(lambda response: "/test/" in response.url):
             page.get_by_role("button", name="Test connection").click()
-    page.locator("#keys .said", has_text="You have tried keys very often just now.").wait_for()
+    page.locator("#keys .said", has_text="Too many tests of keys just now.").wait_for()
     shot(page, f"own-key-often-{has_script}")
     context.close()
 
@@ -189,9 +189,9 @@ def test_everything_works_without_a_script(browser: Browser, server: Server) -> 
     page.goto("/")
     page.locator("#composer-text").fill("Hello")
     page.get_by_role("button", name="Send").click()
-    page.get_by_role("link", name="Settings of this chat").click()
+    page.get_by_role("link", name="Chat settings").click()
     page.get_by_label("System prompt").fill("Rhyme.")
-    page.get_by_label("Keep the prompt for other chats").fill("Poet")
+    page.get_by_label("Save this prompt for other chats").fill("Poet")
     page.get_by_role("button", name="Save").click()
     page.goto("/settings/")
     page.get_by_role("link", name="Poet").click()

@@ -137,7 +137,7 @@ def test_a_chat_deleted_while_it_runs_comes_back_stopped(
     page.wait_for_function("() => location.pathname === '/'")
     for tab in (page, other):
         tab.wait_for_selector(row("Delete me"), state="detached")
-    other.wait_for_selector("#composer-error:has-text('This chat is no longer there.')")
+    other.wait_for_selector("#composer-error:has-text('This chat no longer exists.')")
     shot(page, "sidebar-deleted")
     page.click("#toast >> text=Undo")
     page.wait_for_selector("text=Stopped.")
@@ -180,7 +180,7 @@ def test_a_deleted_chat_goes_for_good_when_undo_is_over(server: Server, page: Pa
         page.wait_for_timeout(200)
     assert count(server, "conversations_message") == 0
     page.click("#toast >> text=Undo")
-    page.wait_for_selector("text=This chat is no longer there.")
+    page.wait_for_selector("text=This chat no longer exists.")
 
 
 def test_an_answer_that_ends_elsewhere_is_marked_until_it_is_opened(

@@ -102,7 +102,7 @@ async def test_a_line_of_ten_mebibytes_is_refused_and_the_next_answer_works(
         (
             Script(status=302),
             "provider",
-            "The provider sent the request elsewhere, which is not followed.",
+            "The provider redirected the request; redirects are not followed.",
         ),
         (
             Script(status=429, retry_after="45"),
