@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 
-# Rare enough that the collector does not hold all observers up for a large document's elements.
-GC_THRESHOLDS = (100_000, 50, 100)
+# Rare enough that the collector does not hold all observers up for a large document's elements. All
+# objects are never looked through while observers live: with what a thousand tabs left behind that
+# took a second and more, which looked like the site's own delay.
+GC_THRESHOLDS = (100_000, 20, 1_000_000_000)
 
 
 def observers_runner() -> asyncio.Runner:
-    """A runner on a fast loop, where there is one."""
+    """A runner on a fast loop, where there is one. What earlier runs left behind is collected."""
     gc.set_threshold(*GC_THRESHOLDS)
+    gc.collect()
     return asyncio.Runner(loop_factory=_new_loop)
 
 
