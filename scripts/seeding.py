@@ -140,7 +140,10 @@ def sorted_chats(owner: User) -> Conversation:
         provider="openai",
         base_url="https://api.openai.com/v1",
         last4="a4c9",
-        listed=[{"name": name, "label": name} for name in ("gpt-5", "gpt-5-mini")],
+        listed=[
+            {"name": name, "label": name, "context_tokens": 400_000}
+            for name in ("gpt-5", "gpt-5-mini")
+        ],
     )
     now = timezone.now()
     for title, hours in OTHERS[4:6]:
