@@ -98,7 +98,7 @@ def test_the_link_in_the_mail_sets_a_new_password_once(client: Client, owner: Us
     assert mail.outbox[0].to == [owner.email]
     assert owner.check_password(NEW)
     assert "Password changed" in client.get(response.headers["Location"]).text
-    assert "used already" in client.get(link).text
+    assert "already been used" in client.get(link).text
 
 
 def test_the_link_does_not_stand_in_the_form_page_s_address(client: Client, owner: User) -> None:
