@@ -122,7 +122,10 @@ def test_a_search_of_signs_finds_those_signs_or_says_that_there_are_none(
     start_chat(page, "Without")
     page.fill("#search", query)
     page.wait_for_selector(".search-results .result-link mark")
-    texts = page.locator(".search-results .result-link").all_inner_texts()
+    # At once: the list of results is drawn anew when a title comes.
+    texts = page.eval_on_selector_all(
+        ".search-results .result-link", "found => found.map(one => one.innerText)"
+    )
     assert all(query in text for text in texts)
     page.fill("#search", f"{query}🙃")
     page.wait_for_selector(".search-said:has-text('No results for')")
