@@ -68,7 +68,7 @@ class ConversationAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     ordering = ("-last_message_at",)
     search_fields = ("title", "owner__email")
-    search_help_text = _("A title, or the email address of an owner.")
+    search_help_text = _("A title, or an owner's email address.")
     # The chat's page is its owner's alone.
     view_on_site = False
     change_form_template = "admin/conversations/conversation/change_form.html"

@@ -122,7 +122,7 @@ def check_visible(form: forms.Form, field: str, text: str) -> str:
 class TitleForm(SpokenForm):
     """A title that a person writes: one line, white space as words need it."""
 
-    title = forms.CharField(error_messages={"required": _("Write a title first.")})
+    title = forms.CharField(error_messages={"required": _("Enter a title first.")})
 
     def clean_title(self) -> str:
         title = " ".join(self.cleaned_data["title"].split())

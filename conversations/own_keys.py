@@ -38,8 +38,8 @@ SENTENCES: dict[str, str | Promise] = {
     "late": gettext_lazy("The provider did not answer within 5 seconds."),
     "unreachable": gettext_lazy("The provider cannot be reached."),
     "unreadable": gettext_lazy("The provider answered, but its list of models cannot be read."),
-    "forbidden": gettext_lazy("This site no longer allows the address of this key."),
-    "often": gettext_lazy("Too many tests of keys just now. Try this one again later."),
+    "forbidden": gettext_lazy("This site no longer allows this key's address."),
+    "often": gettext_lazy("Too many key tests in a short time. Try this one again later."),
     "lost": gettext_lazy("The key can no longer be read. Add it again."),
 }
 
@@ -210,7 +210,7 @@ def provider_for(stream: Stream, model_id: str) -> tuple[Provider, str, ModelCho
         )
         raise ProviderError("no_model", sentence)
     if key.provider not in dict(kinds()):
-        raise ProviderError("no_model", _("This site no longer allows keys of your own."))
+        raise ProviderError("no_model", _("This site no longer lets you use your own keys."))
     try:
         address, public_only = checked_address(key.provider, key.base_url)
         secret = secret_of(key)

@@ -85,7 +85,8 @@ def keeps_text(view: Callable[..., HttpResponse]) -> Callable[..., HttpResponse]
             sentence = _("This chat no longer exists. Sending from here starts a new one.")
         else:
             sentence = _(
-                "You were signed out. Sign in first; sending from here starts a chat as a guest."
+                "You were signed out. Sign in first; sending from here starts a new chat as a "
+                "guest."
             )
         form.add_error(None, sentence)
         return refused(start_page(request, form), 404)

@@ -31,6 +31,6 @@ def save_persona(user: Any, name: str, prompt: str) -> Persona:
         return same
     if own.count() >= MOST:
         raise Refused(
-            _("You have %(count)d saved prompts already. Delete one first.") % {"count": MOST}
+            _("You already have %(count)d saved prompts. Delete one first.") % {"count": MOST}
         )
     return own.create(owner=user, name=name, prompt=prompt)

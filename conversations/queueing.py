@@ -60,7 +60,10 @@ def edit(queued: QueuedMessage, content: str, *, edition: int) -> None:
         if not mine.update(content=content, edition=edition + 1):
             _newest(queued)
             raise NotQueued(
-                _("Another tab changed it. Your text is still here; save it to replace that one.")
+                _(
+                    "This message was changed in another tab. Your text is still here; save it to "
+                    "replace that version."
+                )
             )
 
 

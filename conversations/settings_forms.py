@@ -16,8 +16,8 @@ from .models import NAME_MAX_CHARS, Conversation, Defaults
 
 TEMPERATURE_MAX = 2
 TOKENS_MAX = 1_000_000
-TEMPERATURE_ERROR = _("The temperature is a number from 0 to 2.")
-TOKENS_ERROR = _("The longest answer is a whole number of tokens, from 1 to 1,000,000.")
+TEMPERATURE_ERROR = _("The temperature must be a number from 0 to 2.")
+TOKENS_ERROR = _("The maximum answer length must be a whole number of tokens, from 1 to 1,000,000.")
 
 
 class PromptField(forms.CharField):
@@ -71,7 +71,7 @@ class PersonaForm(SpokenForm):
         max_length=NAME_MAX_CHARS,
         error_messages={
             "required": _("Give the prompt a name."),
-            "max_length": _("The name has at most %(limit_value)d characters."),
+            "max_length": _("The name can have at most %(limit_value)d characters."),
         },
     )
     prompt = PromptField(error_messages={"required": _("Write the prompt first.")})
@@ -89,9 +89,9 @@ class AppearanceForm(SpokenForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         themes = get_user_model()._meta.get_field("theme").choices or []
-        self.fields["theme"].choices = [("", _("Same as the system")), *themes]  # type: ignore[attr-defined]
+        self.fields["theme"].choices = [("", _("Match system")), *themes]  # type: ignore[attr-defined]
         self.fields["language"].choices = [  # type: ignore[attr-defined]
-            ("", _("Same as the browser")),
+            ("", _("Match browser")),
             *settings.LANGUAGES,
         ]
 
@@ -103,13 +103,13 @@ class KeyOfOwnForm(SpokenForm):
     secret = forms.CharField(
         error_messages={
             "required": _("Paste the key first."),
-            "invalid": _("A key has 8 to 500 letters, digits and symbols, without spaces."),
+            "invalid": _("A key must be 8 to 500 letters, digits or symbols, without spaces."),
         },
     )
     base_url = forms.CharField(
         required=False,
         max_length=500,
-        error_messages={"max_length": _("An address has at most %(limit_value)d characters.")},
+        error_messages={"max_length": _("An address can have at most %(limit_value)d characters.")},
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

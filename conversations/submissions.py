@@ -65,7 +65,7 @@ def once(
             ).get(user=user, key=key)
             if first.body_hash != body_hash or first.message is None:
                 raise KeyReused(
-                    _("This form was already sent with a different text. Send it again.")
+                    _("This form was already sent with different text. Send it again.")
                 ) from None
             return again(first.message)
         stored = write()

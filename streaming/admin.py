@@ -120,7 +120,7 @@ class StreamAdmin(ReadOnlyAdmin):
     ordering = ("-created_at",)
     # Never over chunks: the text of answers is not searched.
     search_fields = ("owner__email",)
-    search_help_text = _("The whole id of a stream, or the email address of its owner.")
+    search_help_text = _("A full stream id, or its owner's email address.")
     actions = ("stop_streams",)
     change_form_template = "admin/streaming/stream/change_form.html"
     fieldsets = (
@@ -161,7 +161,7 @@ class StreamAdmin(ReadOnlyAdmin):
         spent = ((stream.ended_at or timezone.now()) - stream.first_text_at).total_seconds()
         return f"{stream.length / spent:,.0f} /s" if spent > 0 else "-"
 
-    @admin.display(description=_("first text after"))
+    @admin.display(description=_("time to first text"))
     def time_to_first_text(self, stream: Stream) -> str:
         """From the request to start to the first committed text."""
         if stream.first_text_at is None or stream.start_requested_at is None:

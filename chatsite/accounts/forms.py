@@ -14,7 +14,7 @@ from .models import User
 from .throttles import Throttle
 
 EMAIL_TAKEN = _("An account with this email address already exists.")
-PASSWORD_HINT = _("At least 8 characters; not only digits, not a common password.")
+PASSWORD_HINT = _("At least 8 characters, not only digits, and not a common password.")
 REPEAT = _("Repeat the password")
 
 

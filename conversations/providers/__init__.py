@@ -23,7 +23,7 @@ __all__ = [
 ECHO = ModelChoice(
     id="echo:echo",
     label="Echo",
-    note=_("no model: repeats what you say"),
+    note=_("not an AI: repeats what you write"),
     # It reads the newest message alone, however long.
     context_tokens=1_000_000,
 )
@@ -62,7 +62,7 @@ def provider_for(model_id: str) -> tuple[Provider, str]:
     """
     found = choice(model_id or default_model_id())
     if found is None:
-        raise ProviderError("no_model", _("The model of this conversation is no longer available."))
+        raise ProviderError("no_model", _("This chat's model is no longer available."))
     kind, _colon, name = found.id.partition(":")
     if kind == "echo":
         return Echo(), name

@@ -191,7 +191,9 @@ def _choices_in(provider: str, answer: Any, *, is_official: bool) -> list[ModelC
             for item in items
         ]
     except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ProviderError("provider", _("The provider's list cannot be read.")) from error
+        raise ProviderError(
+            "provider", _("The provider's list of models cannot be read.")
+        ) from error
 
 
 def _name(item: dict[str, Any]) -> str:

@@ -29,7 +29,7 @@ _NO_CREDIT = ("insufficient_quota", "credit balance", "exceeded your current quo
 
 
 def cut() -> ProviderError:
-    return ProviderError("cut", _("The connection to the provider was cut."))
+    return ProviderError("cut", _("The connection to the provider was lost."))
 
 
 def unreadable() -> ProviderError:
@@ -47,14 +47,16 @@ def error_of(
     retry = status in RETRIED_STATUSES
     in_stream = status in (None, 200)
     if status == 413 or any(mark in said for mark in _TOO_LONG):
-        return ProviderError("too_long", _("The conversation is too long for this model."))
+        return ProviderError("too_long", _("This chat is too long for this model."))
     if status == 402 or any(mark in said for mark in _NO_CREDIT):
-        return ProviderError("rate_limit", _("The provider refused: the credit is used up."))
+        return ProviderError(
+            "rate_limit", _("The provider refused the request: no credit is left.")
+        )
     if status == 429 or (in_stream and "rate_limit" in said):
-        sentence = _("The provider refused: rate limit, try again later.")
+        sentence = _("The provider's rate limit is reached. Try again later.")
         if retry_after is not None:
             sentence = format_lazy(
-                _("The provider refused: rate limit, try again in {seconds} s."),
+                _("The provider's rate limit is reached. Try again in {seconds} s."),
                 seconds=f"{retry_after:.0f}",
             )
         return ProviderError("rate_limit", sentence, retry_after=retry_after, retry=retry)
@@ -67,7 +69,9 @@ def error_of(
     elif status is None or in_stream:
         sentence = _("The provider reported an error.")
     elif status >= 500:
-        sentence = format_lazy(_("The provider failed (status {status})."), status=status)
+        sentence = format_lazy(
+            _("The provider returned an error (status {status})."), status=status
+        )
     elif 300 <= status < 400:
         sentence = _("The provider redirected the request; redirects are not followed.")
     else:

@@ -96,4 +96,4 @@ def _text(data: bytes) -> str:
 
 
 def _too_large() -> ProviderError:
-    return ProviderError("provider", _("The provider sent a piece of text that is too large."))
+    return ProviderError("provider", _("The provider sent too much text at once."))

@@ -140,7 +140,7 @@ document.addEventListener("htmx:afterRequest", ({ target, detail }) => {
 
 // --- Search: `/` or Ctrl K; the list comes back when the field is left
 
-for (const search of document.querySelectorAll("[type=search]")) search.removeAttribute("maxlength");
+$("#search")?.removeAttribute("maxlength");
 
 // `/` is a character where one writes.
 export function isSearchKey(event) {

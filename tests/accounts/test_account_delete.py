@@ -88,7 +88,7 @@ def test_no_row_of_an_account_is_left(client_of, owner: User, settings) -> None:
     assert not any(rows().values())
     for device in devices:
         assert device.get(DELETE)["Location"].startswith(reverse("accounts:sign-in"))
-    assert "Everything has been deleted." in devices[0].get(DELETED).text
+    assert "Your data is gone." in devices[0].get(DELETED).text
 
 
 def test_a_guest_confirms_without_a_password(client: Client, settings) -> None:

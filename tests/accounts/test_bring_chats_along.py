@@ -36,7 +36,7 @@ def test_a_guest_with_chats_is_asked_after_signing_in(
     response = sign_in(guest_client, owner)
 
     assert response.headers["Location"] == BRING
-    assert "Bring my 2 chats along" in guest_client.get(BRING).text
+    assert "Move my 2 chats" in guest_client.get(BRING).text
     assert guest_client.session["_auth_user_id"] == str(owner.pk)
 
 

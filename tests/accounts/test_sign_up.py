@@ -88,7 +88,7 @@ def test_the_guest_cookie_never_signs_in_to_the_account(client: Client) -> None:
 def test_the_page_tells_a_guest_that_the_chats_stay(
     guest_client: Client, guests_chats: list[Conversation]
 ) -> None:
-    assert "Your 2 chats stay with you" in guest_client.get(SIGN_UP).text
+    assert "Your 2 chats are kept" in guest_client.get(SIGN_UP).text
 
 
 def test_somebody_with_an_account_is_sent_on(client_of, owner: User) -> None:

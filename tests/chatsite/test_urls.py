@@ -46,7 +46,7 @@ def test_any_other_failure_is_500_in_our_words(visitor):
     with connection.execute_wrapper(failing(RuntimeError("secret"))):
         response = visitor.get("/")
     assert response.status_code == 500
-    assert "Something went wrong here." in response.text
+    assert "Something went wrong." in response.text
     assert "secret" not in response.text
     assert "Content-Security-Policy" in response.headers
 

@@ -79,7 +79,7 @@ def test_the_address_of_a_form_is_a_page_too_and_no_way_leads_there(client_of, o
 @pytest.mark.parametrize(
     ("title", "sentence"),
     [
-        (b"+%E2%80%8B%E2%80%AE+", "Write a title first."),
+        (b"+%E2%80%8B%E2%80%AE+", "Enter a title first."),
         (b"a%00b", "Null characters are not allowed."),
     ],
 )
@@ -108,7 +108,7 @@ def test_half_a_character_becomes_the_sign_for_one_and_overrides_stay_text(clien
         ("", "kept", "Give the prompt a name."),
         ("\u200b", "kept", "Give the prompt a name."),
         ("a\0", "kept", "Null characters are not allowed."),
-        ("n" * 10_000, "kept", "The name has at most 80 characters."),
+        ("n" * 10_000, "kept", "The name can have at most 80 characters."),
         ("Poet", "kept\0", "Null characters are not allowed."),
     ],
 )

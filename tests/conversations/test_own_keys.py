@@ -247,10 +247,10 @@ def test_an_answer_without_its_key_says_what_to_do(key, owner, server, settings)
         generate(stream)
     assert SECRET not in str(refused.value)
     settings.OWN_BASE_URLS = []
-    with pytest.raises(StreamFailed, match="no longer allows the address"):
+    with pytest.raises(StreamFailed, match="no longer allows this key"):
         generate(stream)
     settings.OWN_KEYS = []
-    with pytest.raises(StreamFailed, match="no longer allows keys"):
+    with pytest.raises(StreamFailed, match="no longer lets you use"):
         generate(stream)
     settings.OWN_KEYS = ["openai"]
     key.delete()
@@ -293,7 +293,7 @@ def test_a_key_is_added_tried_and_never_shown(transactional_db, mine, owner, ser
 
 def test_a_key_is_tested_in_place_and_by_a_form(key, mine, server):
     url = f"/settings/keys/{key.pk}/test/"
-    assert b"1 model can be chosen." in mine.post(url, headers=HTMX).content
+    assert b"1 model available." in mine.post(url, headers=HTMX).content
     server.models_status = 401
     assert b"The provider refused the key." in mine.post(url, headers=HTMX).content
     assert b"The provider refused the key." in mine.post(url, follow=True).content
@@ -303,7 +303,7 @@ def test_a_key_is_tested_in_place_and_by_a_form(key, mine, server):
 @pytest.mark.parametrize("headers", [{}, HTMX])
 def test_a_key_is_tested_so_often_and_no_more(key, mine, server, client_of, stranger, headers):
     url = f"/settings/keys/{key.pk}/test/"
-    sentence = "Too many tests of keys just now."
+    sentence = "Too many key tests in a short time."
     for _ in range(PER_PERSON):
         assert sentence not in mine.post(url, headers=headers, follow=True).text
     assert sentence in mine.post(url, headers=headers, follow=True).text
@@ -332,7 +332,7 @@ def test_a_stranger_can_neither_test_nor_delete_a_key(key, client_of, stranger, 
     ("fields", "sentence"),
     [
         ({"secret": ""}, "Paste the key first."),
-        ({"secret": f"{SECRET}\n {SECRET}"}, "A key has 8 to 500 letters"),
+        ({"secret": f"{SECRET}\n {SECRET}"}, "A key must be 8 to 500 letters"),
         ({"provider": "magic"}, "Select a valid choice"),
         ({"base_url": "http://10.0.0.1/v1"}, "does not allow keys for this address"),
     ],

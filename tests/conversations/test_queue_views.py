@@ -86,7 +86,7 @@ def test_it_is_edited(client_of, owner, queued, headers):
 @pytest.mark.parametrize(
     ("content", "edition", "sentence"),
     [
-        ("Mine", 7, "Another tab changed it."),
+        ("Mine", 7, "This message was changed in another tab."),
         ("", 1, "Write a message first."),
         ("x" * 32_001, 1, "32,001 characters, at most 32,000"),
     ],

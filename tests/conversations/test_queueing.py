@@ -158,7 +158,7 @@ def test_who_reads_another_branch_stays_there(variants):
 def test_an_edit_is_stored_once_and_the_second_editor_is_told(running):
     (queued,) = queue(running, "Two")
     queueing.edit(queued, "Two, better", edition=1)
-    with pytest.raises(NotQueued, match="Another tab changed it"):
+    with pytest.raises(NotQueued, match="This message was changed in another tab"):
         queueing.edit(queued, "Two, worse", edition=1)
     assert waiting() == [(running.pk, "Two, better")]
     queueing.edit(queued, "Two, worse", edition=2)

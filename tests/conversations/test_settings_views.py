@@ -76,10 +76,10 @@ def test_the_defaults_are_saved_with_and_without_htmx(mine, owner):
 @pytest.mark.parametrize(
     ("fields", "sentence"),
     [
-        ({"temperature": "2.1"}, "The temperature is a number from 0 to 2."),
-        ({"temperature": "nan"}, "The temperature is a number from 0 to 2."),
-        ({"temperature": "warm"}, "The temperature is a number from 0 to 2."),
-        ({"max_tokens": "0"}, "The longest answer is a whole number of tokens"),
+        ({"temperature": "2.1"}, "The temperature must be a number from 0 to 2."),
+        ({"temperature": "nan"}, "The temperature must be a number from 0 to 2."),
+        ({"temperature": "warm"}, "The temperature must be a number from 0 to 2."),
+        ({"max_tokens": "0"}, "The maximum answer length must be a whole number of tokens"),
         ({"model": "openai:gone"}, "The model openai:gone is not available."),
         ({"system_prompt": "x" * 32_001}, "The prompt is too long: 32,001 characters"),
     ],
@@ -207,7 +207,7 @@ def test_bad_settings_of_a_chat_are_refused(mine, sent):
     assert b"keep me" in response.content
     response = mine.post(url, fields, headers=HTMX)
     assert response.status_code == 422
-    assert b"The temperature is a number" in response.content
+    assert b"The temperature must be a number" in response.content
     assert mine.put(url).status_code == 405
 
 

@@ -94,7 +94,7 @@ def test_without_a_script_a_chat_is_renamed_on_its_page(client_of, owner, chat):
     ("title", "sentence"),
     [
         ("t" * 10_000, "The title is too long: 10,000 characters, at most 200 are allowed."),
-        (" \t ", "Write a title first."),
+        (" \t ", "Enter a title first."),
         ("nul \x00", "Null characters are not allowed."),
     ],
 )

@@ -101,7 +101,7 @@ def test_a_title_that_nobody_would_see_and_one_that_turns_the_words_around(
     for title in ("   ", "\u200b\u202e", ""):
         page.fill(TITLE, title)
         page.press(TITLE, "Enter")
-        said(page, "Write a title first.", ".rename-form .field-error")
+        said(page, "Enter a title first.", ".rename-form .field-error")
         page.evaluate("document.querySelector('.rename-form .field-error').textContent = ''")
     page.fill(TITLE, "before \u202eafter \ud800 <b>bold</b>")
     page.press(TITLE, "Enter")
@@ -126,6 +126,7 @@ def test_a_search_of_signs_finds_those_signs_or_says_that_there_are_none(
     texts = page.eval_on_selector_all(
         ".search-results .result-link", "found => found.map(one => one.innerText)"
     )
+    assert texts
     assert all(query in text for text in texts)
     page.fill("#search", f"{query}🙃")
     page.wait_for_selector(".search-said:has-text('No results for')")
@@ -189,7 +190,7 @@ def test_settings_that_make_no_sense(server: Server, page: Page, look_at) -> Non
     for value in ("abc", "99", "NaN", "-0.1", "1e400"):
         page.fill("#answers-temperature", value)
         page.locator("#answers-temperature").blur()
-        said(page, "The temperature is a number from 0 to 2.", "#answers .said")
+        said(page, "The temperature must be a number from 0 to 2.", "#answers .said")
         assert page.input_value("#answers-temperature") == value
         page.fill("#answers-temperature", "")
         page.locator("#answers-temperature").blur()
@@ -222,7 +223,7 @@ def test_saved_prompts_without_a_name_or_with_a_long_one(
     refused = {
         "": "Give the prompt a name.",
         "\u200b": "Give the prompt a name.",
-        "n" * 10_000: "The name has at most 80 characters.",
+        "n" * 10_000: "The name can have at most 80 characters.",
     }
     for name, sentence in refused.items():
         page.fill("#persona-name", name)
@@ -253,7 +254,7 @@ def test_saved_prompts_without_a_name_or_with_a_long_one(
     said(page, "Saved.", "#chat-panel .said")
     page.fill("#chat-persona", "n" * 81)
     page.locator("#chat-persona").blur()
-    said(page, "The name has at most 80 characters.", "#chat-panel .said")
+    said(page, "The name can have at most 80 characters.", "#chat-panel .said")
     assert page.input_value("#chat-persona") == "n" * 81
     look_at(page, "panel-name")
 
@@ -274,7 +275,7 @@ def test_addresses_that_no_key_may_be_for(
         "http://10.0.0.1/v1": "must begin with https" if is_any else "does not allow keys for",
         "https://169.254.169.254/v1": "This site does not allow keys for this address.",
         "https://[::1]/v1": "This site does not allow keys for this address.",
-        f"https://example.com/{'x' * 600}": "An address has at most 500 characters.",
+        f"https://example.com/{'x' * 600}": "An address can have at most 500 characters.",
     }
     for address, sentence in refused.items():
         page.fill("#key-address", address)
@@ -284,7 +285,7 @@ def test_addresses_that_no_key_may_be_for(
         assert page.input_value("#key-secret") == "sk-canary-0123456789"
         page.evaluate("document.querySelector('#keys form.settings-form .said').textContent = ''")
     page.click("#keys form.settings-form .button-primary")
-    said(page, "An address has at most 500 characters.", "#keys form.settings-form .said")
+    said(page, "An address can have at most 500 characters.", "#keys form.settings-form .said")
     look_at(page, "key-address")
     assert count(server, "conversations_providerkey") == 0
 

@@ -104,7 +104,7 @@ def test_an_account_goes_with_everything_and_every_tab_is_signed_out(
     shot(page, "own-wrong-password")
     page.fill("[name=password]", "correct horse battery staple")
     page.click("main .button-danger")
-    page.wait_for_selector("text=Everything has been deleted.")
+    page.wait_for_selector("text=Your data is gone.")
     assert not drafts(page)
     for table in TABLES:
         wait_until(lambda table=table: count(server, table) == 0, f"{table} is empty")
@@ -126,7 +126,7 @@ def test_a_guest_goes_without_a_script(server: Server, browser: Browser) -> None
     page.goto("/settings/")
     page.click("text=Delete all my data")
     page.click("main .button-danger")
-    page.wait_for_selector("text=Everything has been deleted.")
+    page.wait_for_selector("text=Your data is gone.")
     for table in TABLES:
         wait_until(lambda table=table: count(server, table) == 0, f"{table} is empty")
     context.close()

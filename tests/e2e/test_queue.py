@@ -135,7 +135,9 @@ def test_of_two_editors_the_second_is_told_and_keeps_the_text(
     wait_for_queue(page, "By the first")
     other.wait_for_selector(".queued .field-error:has-text('in the meantime')")
     other.press(".queued textarea", "Enter")
-    other.wait_for_selector(".queued .field-error:has-text('Another tab changed it')")
+    other.wait_for_selector(
+        ".queued .field-error:has-text('This message was changed in another tab')"
+    )
     assert other.input_value(".queued textarea") == "By the second"
     other.press(".queued textarea", "Enter")
     for tab in (page, other):

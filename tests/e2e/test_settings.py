@@ -54,11 +54,11 @@ def test_settings_are_saved_as_they_change(signed_in: Page, shot: Callable[..., 
     page.get_by_role("link", name="Settings").click()
     page.get_by_label("System prompt").fill("Be brief.")
     page.get_by_label("Temperature").fill("9")
-    page.get_by_label("Longest answer").focus()
+    page.get_by_label("Maximum answer length").focus()
     page.locator("#answers .said", has_text="from 0 to 2").wait_for()
     assert page.get_by_label("Temperature").input_value() == "9"
     page.get_by_label("Temperature").fill("0.5")
-    page.get_by_label("Longest answer").focus()
+    page.get_by_label("Maximum answer length").focus()
     saved(page, "#answers")
     shot(page, "settings-light")
 
@@ -127,7 +127,7 @@ def test_an_answer_of_ones_own_key(
     assert said(page, "#keys .key") == "1 model"
     assert "canary" not in page.content()
     page.get_by_role("button", name="Test connection").click()
-    page.locator("#keys .key .said", has_text="works. 1 model can be chosen.").wait_for()
+    page.locator("#keys .key .said", has_text="works. 1 model available.").wait_for()
     page.locator("#keys").scroll_into_view_if_needed()
     shot(page, "settings-keys")
     page.goto("/")
@@ -163,7 +163,7 @@ def test_keys_are_tested_so_often_and_no_more(
     for _ in range(10):
         with page.expect_response(lambda response: "/test/" in response.url):
             page.get_by_role("button", name="Test connection").click()
-    page.locator("#keys .said", has_text="Too many tests of keys just now.").wait_for()
+    page.locator("#keys .said", has_text="Too many key tests in a short time.").wait_for()
     shot(page, f"own-key-often-{has_script}")
     context.close()
 

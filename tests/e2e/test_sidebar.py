@@ -113,7 +113,7 @@ def test_chats_are_pinned_and_archived_in_every_tab(
         tab.wait_for_selector(row("The second chat"))
         assert tab.locator(row("The first chat")).count() == 0
     shot(page, "sidebar-archive")
-    choose(page, "The second chat", "Back to the list")
+    choose(page, "The second chat", "Unarchive")
     for tab in (page, other):
         tab.wait_for_selector("text=The archive is empty.")
         tab.click(".sidebar-back")

@@ -33,7 +33,7 @@ def test_the_list_shows_state_reason_length_and_pace(office: Client, owner: Any)
     html = office.get(LIST).text
     assert str(stream.pk)[:8] in html
     assert "owner@example.com" in html
-    assert "The connection to the provider was cut." in html
+    assert "The connection to the provider was lost." in html
     assert "0.10 s" in html
 
 

@@ -757,4 +757,4 @@ async def test_a_failure_is_stored_in_the_language_of_the_stream(owner) -> None:
     async with tap(**hooks) as generator, running_supervisor():
         stream = await create("tests.tap", owner=owner)
         generator.say(StreamFailed("provider", gettext_lazy("The provider stopped responding.")))
-        assert (await ended(stream)).end_detail == "제공업체의 응답이 끊겼습니다."
+        assert (await ended(stream)).end_detail == "제공자의 응답이 끊겼습니다."

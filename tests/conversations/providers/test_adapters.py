@@ -94,10 +94,10 @@ async def test_a_line_of_ten_mebibytes_is_refused_and_the_next_answer_works(
         (Script(status=401), "refused", "The provider refused the key."),
         (Script(status=403), "refused", "The provider refused the key."),
         (Script(status=404), "no_model", "The provider does not know this model."),
-        (Script(status=402), "rate_limit", "The provider refused: the credit is used up."),
-        (Script(status=413), "too_long", "The conversation is too long for this model."),
+        (Script(status=402), "rate_limit", "The provider refused the request: no credit is left."),
+        (Script(status=413), "too_long", "This chat is too long for this model."),
         (Script(status=400), "provider", "The provider rejected the request (status 400)."),
-        (Script(status=500), "provider", "The provider failed (status 500)."),
+        (Script(status=500), "provider", "The provider returned an error (status 500)."),
         (Script(status=529), "provider", "The provider is overloaded."),
         (
             Script(status=302),
@@ -107,12 +107,12 @@ async def test_a_line_of_ten_mebibytes_is_refused_and_the_next_answer_works(
         (
             Script(status=429, retry_after="45"),
             "rate_limit",
-            "The provider refused: rate limit, try again in 45 s.",
+            "The provider's rate limit is reached. Try again in 45 s.",
         ),
         (
             Script(status=429),
             "rate_limit",
-            "The provider refused: rate limit, try again later.",
+            "The provider's rate limit is reached. Try again later.",
         ),
     ],
     ids=lambda value: str(value.status) if isinstance(value, Script) else "",
@@ -280,7 +280,7 @@ async def test_used_up_credit_is_not_asked_for_again(
 ) -> None:
     server.scripts["default"] = Script(status=429, error={"code": "insufficient_quota"})
     answer = await ask(provider)
-    assert answer.error.detail == "The provider refused: the credit is used up."
+    assert answer.error.detail == "The provider refused the request: no credit is left."
     assert server.stats.requests == 1
 
 
@@ -549,8 +549,8 @@ async def test_what_arrives_together_is_one_piece(
 
 
 async def test_errors_carry_their_code_and_sentence() -> None:
-    error = ProviderError("cut", "The connection to the provider was cut.")
-    assert str(error) == "cut: The connection to the provider was cut."
+    error = ProviderError("cut", "The connection to the provider was lost.")
+    assert str(error) == "cut: The connection to the provider was lost."
 
 
 def test_the_adapters_say_whether_they_carry_on() -> None:
