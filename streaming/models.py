@@ -39,7 +39,7 @@ class EndReason(models.TextChoices):
     # error
     PROVIDER = "provider", _("The provider could not answer.")
     REFUSED = "refused", _("The provider refused the key.")
-    RATE_LIMIT = "rate_limit", _("The provider's rate limit is reached.")
+    RATE_LIMIT = "rate_limit", _("The provider refused: rate limit reached.")
     TOO_LONG = "too_long", _("The message is too long for this model.")
     NO_MODEL = "no_model", _("The model is no longer available.")
     CUT = "cut", _("The connection to the provider was lost.")

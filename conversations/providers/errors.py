@@ -53,10 +53,10 @@ def error_of(
             "rate_limit", _("The provider refused the request: no credit is left.")
         )
     if status == 429 or (in_stream and "rate_limit" in said):
-        sentence = _("The provider's rate limit is reached. Try again later.")
+        sentence = _("The provider refused: rate limit, try again later.")
         if retry_after is not None:
             sentence = format_lazy(
-                _("The provider's rate limit is reached. Try again in {seconds} s."),
+                _("The provider refused: rate limit, try again in {seconds} s."),
                 seconds=f"{retry_after:.0f}",
             )
         return ProviderError("rate_limit", sentence, retry_after=retry_after, retry=retry)

@@ -184,7 +184,7 @@ def test_an_ended_answer_is_rendered_and_can_be_retried(client_of, owner, sent):
     [
         (Status.STOPPED, EndReason.USER, "Stopped."),
         (Status.TIMEOUT, EndReason.LOST, "Interrupted: the server restarted."),
-        (Status.ERROR, EndReason.RATE_LIMIT, "The provider's rate limit is reached."),
+        (Status.ERROR, EndReason.RATE_LIMIT, "The provider refused: rate limit reached."),
     ],
 )
 def test_a_cut_answer_keeps_its_text_and_says_why(client_of, owner, sent, status, reason, sentence):

@@ -94,7 +94,7 @@ def test_streaming_text_is_in_no_live_region(page: Page) -> None:
     ("model", "sentence"),
     [
         ("cut", "The connection to the provider was lost."),
-        ("limited", "The provider's rate limit is reached. Try again in 60 s."),
+        ("limited", "The provider refused: rate limit, try again in 60 s."),
         ("short", "The answer reached its length limit."),
     ],
 )

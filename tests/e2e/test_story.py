@@ -222,7 +222,7 @@ def test_a_restart_in_mid_answer_is_a_pause(server: Server, page: Page) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "sentence"), [("cut", "was lost"), ("limited", "Try again in 60 s")]
+    ("model", "sentence"), [("cut", "was lost"), ("limited", "rate limit, try again in 60 s")]
 )
 def test_a_failing_provider_is_told_in_words_with_retry(
     server: Server, page: Page, shot: Callable[..., None], model: str, sentence: str

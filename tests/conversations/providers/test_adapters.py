@@ -107,12 +107,12 @@ async def test_a_line_of_ten_mebibytes_is_refused_and_the_next_answer_works(
         (
             Script(status=429, retry_after="45"),
             "rate_limit",
-            "The provider's rate limit is reached. Try again in 45 s.",
+            "The provider refused: rate limit, try again in 45 s.",
         ),
         (
             Script(status=429),
             "rate_limit",
-            "The provider's rate limit is reached. Try again later.",
+            "The provider refused: rate limit, try again later.",
         ),
     ],
     ids=lambda value: str(value.status) if isinstance(value, Script) else "",
