@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 from django.test import Client
+from django.utils import translation
 
 if TYPE_CHECKING:
     from chatsite.accounts.models import User
@@ -14,6 +15,13 @@ if TYPE_CHECKING:
 pytest_plugins = ["tests.services"]
 
 PASSWORD = "correct horse battery staple"
+
+
+@pytest.fixture(autouse=True)
+def language() -> Iterator[None]:
+    """A request in another language leaves it behind in its thread: not for the next test."""
+    yield
+    translation.deactivate()
 
 
 @pytest.fixture
