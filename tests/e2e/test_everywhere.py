@@ -115,7 +115,9 @@ def test_forced_colours_show_the_focus_on_everything(
 
 
 def style(page: Page, selector: str, name: str) -> str:
-    return page.eval_on_selector(selector, f"element => getComputedStyle(element).{name}")
+    # At once: a list that is drawn anew leaves an element without a style behind.
+    look = "([selector, name]) => getComputedStyle(document.querySelector(selector))[name]"
+    return page.evaluate(look, [selector, name])
 
 
 # The page itself hides what is too wide for it, so each part is looked at. What may scroll alone

@@ -180,8 +180,8 @@ def test_a_killed_server_loses_nothing_that_was_seen(
     ask(page)
     wait_for_text(page, 60)
     server.kill9()
-    seen = answer_text(page)
     stored = stored_text(server)
+    # What was seen, and below what is shown afterwards: both are the stored text, up to a position.
     same_as_fresh(page, stored[: int(page.get_attribute(".stream", "data-end"))])
     shot(page, "server-gone")
     server.start()
@@ -189,7 +189,6 @@ def test_a_killed_server_loses_nothing_that_was_seen(
     page.wait_for_selector(ENDED, timeout=20_000)
     page.wait_for_selector("text=Interrupted: the server restarted.")
     shot(page, "interrupted")
-    assert answer_text(page).startswith(seen.rstrip())
     same_as_fresh(page, stored)
     assert stored_text(server) == stored
     page.click("text=Retry")

@@ -47,7 +47,7 @@ def test_an_offset_that_does_not_exist_is_refused_by_a_sentence(offset: str) -> 
 @pytest.mark.parametrize("status", [Status.ERROR, Status.TIMEOUT])
 def test_a_stream_that_failed_makes_the_exit_code_1(status: Status) -> None:
     stream = stream_with("partial", status=status, reason=EndReason.CUT)
-    with pytest.raises(CommandError, match="connection to the provider was cut") as error:
+    with pytest.raises(CommandError, match="connection to the provider was lost") as error:
         tail(stream)
     assert error.value.returncode == 1
 
