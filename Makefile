@@ -8,7 +8,7 @@ PY := $(VENV)/bin/python
 STAMPS := $(VENV)/stamps
 STATIC_FILES := $(shell find static */static -print 2>/dev/null)
 # What pytest gets, for example: make test ARGS="-k stop -x"
-ARGS ?= -n 3 --dist worksteal
+ARGS ?= -n 2 --dist worksteal
 
 export VENV
 
