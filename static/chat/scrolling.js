@@ -45,7 +45,8 @@ function onScroll() {
   // to leave: a page that becomes narrower scrolls by itself.
   const isHere = isUp ? isAtVeryEnd() : isStuck || isAtEnd();
   // Where later messages are still to come it is not the end, and they must not be skipped.
-  isStuck = isHere && (isStuck || !isSelecting()) && !$(".elsewhere-later");
+  // Asked last: it looks through the whole page, and text that is followed scrolls with each frame.
+  isStuck = isHere && (isStuck || (!isSelecting() && !$(".elsewhere-later")));
   if (isStuck) endButton.hidden = true;
 }
 
