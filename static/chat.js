@@ -177,7 +177,18 @@ try {
 } catch {
   // Storage is forbidden: there are no drafts, and no choices.
 }
-document.addEventListener("htmx:afterSettle", settle);
+// One answer may bring many parts: they are looked at together, still before the page is painted.
+let isSettling = false;
+document.addEventListener("htmx:afterSettle", () => {
+  if (!isSettling) queueMicrotask(settleAll);
+  isSettling = true;
+});
+
+function settleAll() {
+  isSettling = false;
+  settle();
+}
+
 document.addEventListener("htmx:afterSwap", ({ target }) => {
   // Beside a button that may be out of sight.
   if (target.matches(".said:has(.field-error)")) target.scrollIntoView({ block: "nearest" });
