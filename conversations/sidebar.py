@@ -17,7 +17,7 @@ from streaming.models import OPEN_STATUSES
 
 from .models import Conversation, Message
 
-PAGE_CONVERSATIONS = 100
+PAGE_CONVERSATIONS = 50
 MAX_CONVERSATIONS = 5_000
 FIELDS = ("title", "last_message_at", "owner_id", "pinned_at", "is_unread")
 
