@@ -30,7 +30,7 @@ class Engine(Protocol):
 class RustEngine:
     """comrak renders; pyromark scans, since it knows exactly where blocks and definitions are."""
 
-    version = "rust-1"
+    version = "rust-2"
 
     def __init__(self) -> None:
         import comrak
@@ -39,6 +39,8 @@ class RustEngine:
         extensions = comrak.ExtensionOptions()
         extensions.autolink = extensions.strikethrough = True
         extensions.table = extensions.tasklist = True
+        # Else marks beside a bracket or a quotation mark stay characters where no space follows.
+        extensions.cjk_friendly_emphasis = True
         options = comrak.RenderOptions()
         options.escape = options.tasklist_classes = True
         self._render = lambda text: comrak.render_markdown(text, extensions, None, options)

@@ -19,7 +19,7 @@ MAX_DEPTH = 30
 # Private characters: what opened a formula, by the first character of its code span.
 _MARKS = {"$": "\ue100", "$$": "\ue101", "\\(": "\ue102", "\\[": "\ue103"}
 _OPENINGS = {mark: opening for opening, mark in _MARKS.items()}
-_CLOSINGS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
+CLOSINGS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
 # A formula whose end has not come yet, and a line break in one.
 _PENDING, _BREAK = "\ue104", "\ue105"
 _PRIVATE = re.compile("[\ue100-\ue105]")
@@ -61,13 +61,13 @@ def marked(text: str, *, draft: bool = False) -> str:
         if token[0][0] == "`":
             position = _code_end(text, start, position, limit, lonely)
         elif token[0] in _MARKS:
-            end = _formula_end(text, token[0], position, limit)
+            end = formula_end(text, token[0], position, limit)
             if (
                 end is None
                 and text[start - 1 : start] != "`"
                 and draft
                 and limit == len(text)
-                and _is_pending(text, start, token[0])
+                and is_pending(text, start, token[0])
             ):
                 parts += [
                     text[done:start],
@@ -75,7 +75,7 @@ def marked(text: str, *, draft: bool = False) -> str:
                 ]
                 done = position = len(text)
             elif end is not None and "`" not in (text[start - 1 : start], text[end : end + 1]):
-                content = _one_line(text[position : end - len(_CLOSINGS[token[0]])])
+                content = _one_line(text[position : end - len(CLOSINGS[token[0]])])
                 parts += [text[done:start], f"{ticks}{_MARKS[token[0]]}{content}{ticks}"]
                 done = position = end
     return "".join([*parts, text[done:]])
@@ -91,8 +91,8 @@ def display_end(text: str, start: int) -> int | None:
         return None
     blank = _BLANK_LINE.search(text, opening.end())
     limit = blank.start() if blank else len(text)
-    end = _formula_end(text, opening[1], opening.end(), limit)
-    if end is None and blank is None and _is_pending(text, opening.start(1), opening[1]):
+    end = formula_end(text, opening[1], opening.end(), limit)
+    if end is None and blank is None and is_pending(text, opening.start(1), opening[1]):
         return len(text)
     return end
 
@@ -120,9 +120,9 @@ def _code_end(text: str, start: int, end: int, limit: int, lonely: dict[int, int
     return closing.end()
 
 
-def _formula_end(text: str, opening: str, start: int, limit: int) -> int | None:
+def formula_end(text: str, opening: str, start: int, limit: int) -> int | None:
     """The end of the formula, with its closing, whose content begins at `start`."""
-    closing = _CLOSINGS[opening]
+    closing = CLOSINGS[opening]
     limit = min(limit, start + MAX_CHARS)
     if opening == "$":
         line = text.find("\n", start, limit)
@@ -140,7 +140,7 @@ def _formula_end(text: str, opening: str, start: int, limit: int) -> int | None:
     return at + len(closing)
 
 
-def _is_pending(text: str, start: int, opening: str) -> bool:
+def is_pending(text: str, start: int, opening: str) -> bool:
     """Whether the formula that begins at `start`, at the start of a line, may still get its end."""
     rest = text[start:]
     return (
@@ -159,7 +159,7 @@ def _source(match: re.Match[str]) -> str:
     """What was written, from the mark and the escaped content of a code span."""
     content = unescape(match[2]).replace(_BREAK, "\n")
     opening = _OPENINGS.get(match[1], "")
-    return f"{opening}{content}{_CLOSINGS.get(opening, '')}"
+    return f"{opening}{content}{CLOSINGS.get(opening, '')}"
 
 
 def _shown(match: re.Match[str]) -> str:

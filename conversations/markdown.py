@@ -18,6 +18,7 @@ from .engines import Engine, default_engine
 from .formulas import display_end, has_formulas, marked, unmarked
 from .highlight import highlight
 from .sanitising import LANGUAGE, LINK, sanitised
+from .unfinished import is_read, settled
 
 # Deeper quotes are text: the sanitiser's cost grows with the square of the depth.
 MAX_QUOTE_DEPTH = 500
@@ -42,7 +43,7 @@ class Markdown:
 
     @cached_property
     def version(self) -> str:
-        return f"markdown-2-{self._engine.version}"
+        return f"markdown-3-{self._engine.version}"
 
     def live(self, text: str = "") -> IncrementalDocument:
         """A document that starts with `text` and grows."""
@@ -51,20 +52,29 @@ class Markdown:
     def render(
         self, text: str, definitions: Mapping[str, str] | None = None, *, draft: bool = False
     ) -> str:
-        """Safe HTML of `text`, under link definitions made before it; a draft has no colours."""
+        """Safe HTML of `text`, under link definitions made before it.
+
+        A draft has no colours, and of its end only what is decided.
+        """
+        text, closing = settled(text) if draft else (text, "")
         if definitions and "[" in text:
             used = [definitions[label] for label in self.labels(text) if label in definitions]
             if used:
                 text = "".join(used) + "\n" + text
         if text.count(">") > MAX_QUOTE_DEPTH:
             text = _DEEP_QUOTE.sub(r"\1\\", text)
-        html = None
-        if has_formulas(text):
-            html = unmarked(self._engine.html(marked(text, draft=draft)))
-        if html is None:
-            html = self._engine.html(text)
+        html = self._html(text + closing, draft=draft)
+        if closing and is_read(html, closing):
+            html = self._html(text, draft=draft)
         html = _CODE_BLOCK.sub(_draft_code_block if draft else _code_block, html)
         return sanitised(_with_hosts(_without_images(_with_table_boxes(html))))
+
+    def _html(self, text: str, *, draft: bool) -> str:
+        """What the engine makes of `text`, and of the formulas in it."""
+        html = (
+            unmarked(self._engine.html(marked(text, draft=draft))) if has_formulas(text) else None
+        )
+        return self._engine.html(text) if html is None else html
 
     def blocks(self, text: str) -> list[Block]:
         """The top-level blocks of complete lines."""
