@@ -6,6 +6,7 @@ import os
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,6 +44,8 @@ LINES = [f"Paragraph {n}. " + "Some words of it. " * (n * 7 % 23) + "\n\n" for n
 SCRIPTS = {
     # About 8 s: time for a reload, a second tab, a kill.
     "slow": Script(text=ANSWER * 3, size=12, rate=9),
+    # About 3 s: something is seen of it before its end.
+    "brief": Script(text=ANSWER * 3, size=12, rate=25),
     # Far longer than a window is high, for half a minute.
     "long": Script(text="".join(LINES), size=24, rate=20),
     "quick": Script(text=ANSWER, size=12, rate=100),
@@ -120,9 +123,25 @@ def context(browser: Browser, server: Server) -> Iterator[BrowserContext]:
             else None
         ),
     )
+    context.new_page = partial(in_a_window, context, context.new_page)
     yield context
     context.close()
     assert complaints == []
+
+
+def in_a_window(context: BrowserContext, new_tab: Callable[[], Page]) -> Page:
+    """A further page, in a window of its own: a tab behind another is drawn once a second."""
+    if not context.pages:
+        return new_tab()
+    session = context.new_cdp_session(context.pages[0])
+    person = session.send("Target.getTargetInfo")["targetInfo"]["browserContextId"]
+    with context.expect_page() as page:
+        session.send(
+            "Target.createTarget",
+            {"url": "about:blank", "newWindow": True, "browserContextId": person},
+        )
+    session.detach()
+    return page.value
 
 
 @pytest.fixture

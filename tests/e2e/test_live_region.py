@@ -74,7 +74,7 @@ def test_an_answer_is_told_twice_and_moves_no_focus(page: Page) -> None:
 
 
 def test_the_first_answer_of_a_newcomer_is_told_too(page: Page) -> None:
-    ask(page)
+    ask(page, model="brief")
     wait_for_text(page, 40)
     assert told(page) == [STARTED]
     wait_for_end(page)
@@ -152,7 +152,7 @@ def test_the_focus_of_a_button_that_goes_comes_to_the_composer(page: Page) -> No
 
 
 def test_the_end_of_an_answer_leaves_the_focus_where_the_reader_put_it(page: Page) -> None:
-    ask(page)
+    ask(page, model="brief")
     wait_for_text(page)
     page.focus("#search")
     forget(page)
@@ -162,7 +162,7 @@ def test_the_end_of_an_answer_leaves_the_focus_where_the_reader_put_it(page: Pag
 
 
 def test_the_focus_on_stop_comes_to_the_composer_when_the_answer_ends_by_itself(page: Page) -> None:
-    ask(page)
+    ask(page, model="brief")
     wait_for_text(page)
     page.focus(".stop-form button")
     wait_for_end(page)

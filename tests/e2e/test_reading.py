@@ -76,6 +76,7 @@ def test_earlier_messages_come_without_moving_what_is_read(server: Server, page:
     page.wait_for_function(
         "(n) => document.querySelectorAll('.message').length === n", arg=len(ids) + 2
     )
+    page.evaluate(FRAMES)
     assert page.locator(".bubble").last.inner_text() == "The newest"
 
 
@@ -121,7 +122,7 @@ def test_the_smallest_step_up_is_a_wish_to_stay(page: Page) -> None:
 
 
 def test_the_title_marks_an_answer_that_ended_unseen(page: Page) -> None:
-    ask(page)
+    ask(page, model="brief")
     wait_for_text(page)
     hide = (
         "(hidden) => { Object.defineProperty(document, 'hidden',"
@@ -174,8 +175,7 @@ def test_no_text_that_was_closed_is_typed_again(page: Page) -> None:
     ask(page, model="quick")
     page.wait_for_selector(ENDED)
     page.evaluate(RETYPED)
-    page.select_option("select[name=model]", "openai:slow")
-    ask(page, "And once more")
+    ask(page, "And once more", "brief")
     page.wait_for_selector(RUNNING)
     page.wait_for_selector(ENDED)
     assert page.locator(".message-assistant:last-child table").count() == 3

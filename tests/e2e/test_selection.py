@@ -30,9 +30,9 @@ CODE = (
     "Look:\n\n```python\n" + "".join(f"line_{n} = {n} * 2\n" for n in range(60)) + "```\n\nDone.\n"
 )
 SCRIPTS = {
-    # About 9 s each.
-    "prose": Script(text=PROSE, size=6, rate=40),
-    "code": Script(text=CODE, size=4, rate=40),
+    # About 6 s each.
+    "prose": Script(text=PROSE, size=6, rate=60),
+    "code": Script(text=CODE, size=4, rate=60),
     "swift": Script(text=PROSE + CODE + PROSE, size=8, rate=120),
 }
 BODY = ".message-assistant:last-child .stream-body"

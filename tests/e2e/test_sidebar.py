@@ -187,9 +187,9 @@ def test_an_answer_that_ends_elsewhere_is_marked_until_it_is_opened(
     server: Server, context: BrowserContext, page: Page, shot: Callable[..., None]
 ) -> None:
     page.goto("/")
-    ask(page, "Read me later", "slow")
+    ask(page, "Read me later", "brief")
     page.wait_for_selector(RUNNING)
-    # Before it ends, some seconds later.
+    # Before it ends.
     page.click(".new-chat")
     other = context.new_page()
     other.goto("/")

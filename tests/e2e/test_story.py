@@ -26,6 +26,8 @@ def ask(page: Page, text: str = "Tell me about streams", model: str = "") -> Non
     """Open the start page, if the page is not a chat yet, and send a message by the keyboard."""
     if page.url == "about:blank":
         page.goto("/")
+    # Before, Enter is a line feed.
+    page.wait_for_selector("html.has-script")
     if model:
         page.select_option("select[name=model]", f"openai:{model}")
     # While an answer runs, what is sent waits.
