@@ -43,6 +43,8 @@ class RustEngine:
         extensions.cjk_friendly_emphasis = True
         options = comrak.RenderOptions()
         options.escape = options.tasklist_classes = True
+        # Else single tildes strike out what stands between them, which "3~5, 10~20" does not mean.
+        extensions.subscript = True
         self._render = lambda text: comrak.render_markdown(text, extensions, None, options)
         self._scanner = pyromark.Markdown(options=pyromark.Options.ENABLE_TABLES)
 
@@ -51,7 +53,8 @@ class RustEngine:
             # comrak resolves references only until what they expand to is as long as the text;
             # a blank line in front gives a short text the 100,000 characters that cmark allows.
             text = " " * min(100_000, text.count("[") * len(text)) + "\n" + text
-        return self._render(text)
+        # Raw HTML is escaped: these are the single tildes.
+        return self._render(text).replace("<sub>", "~").replace("</sub>", "~")
 
     def blocks(self, text: str) -> list[tuple[int, int, bool]]:
         spans: list[tuple[int, int, bool]] = []

@@ -20,9 +20,11 @@ MAX_DEPTH = 30
 _MARKS = {"$": "\ue100", "$$": "\ue101", "\\(": "\ue102", "\\[": "\ue103"}
 _OPENINGS = {mark: opening for opening, mark in _MARKS.items()}
 CLOSINGS = {"$": "$", "$$": "$$", "\\(": "\\)", "\\[": "\\]"}
-# A formula whose end has not come yet, and a line break in one.
+# A formula whose end has not come yet; a line break in one.
 _PENDING, _BREAK = "\ue104", "\ue105"
-_PRIVATE = re.compile("[\ue100-\ue105]")
+# A bar, which would end a table's cell.
+_BAR = "\ue106"
+_PRIVATE = re.compile("[\ue100-\ue106]")
 
 # Where something begins that matters here: code, an escape, a formula; addresses are passed over.
 _TOKEN = re.compile(r"`+|\\.|\$\$?|\]\([^()\s]*\)|https?://\S+", re.DOTALL)
@@ -32,6 +34,7 @@ _DISPLAY = re.compile(r" {0,3}(\$\$|\\\[)")
 # What makes a text between dollars that begins with a digit more than an amount of money.
 _SIGNS = re.compile(r"[\\^_{}]")
 
+_PLAIN_BAR = re.compile(r"(?<!\\)\|")
 _CODE = re.compile("<code>([\ue100-\ue104])([^<]*)</code>")
 _ALONE = re.compile("<p><code>([\ue101\ue103\ue104])([^<]*)</code></p>")
 _AGAIN = re.compile("`+([\ue100-\ue104])([^`]*)`+")
@@ -152,18 +155,18 @@ def is_pending(text: str, start: int, opening: str) -> bool:
 
 
 def _one_line(content: str) -> str:
-    return content.replace("\n", _BREAK)
+    return _PLAIN_BAR.sub(_BAR, content.replace("\n", _BREAK))
 
 
 def _source(match: re.Match[str]) -> str:
     """What was written, from the mark and the escaped content of a code span."""
-    content = unescape(match[2]).replace(_BREAK, "\n")
+    content = unescape(match[2]).replace(_BREAK, "\n").replace(_BAR, "|")
     opening = _OPENINGS.get(match[1], "")
     return f"{opening}{content}{CLOSINGS.get(opening, '')}"
 
 
 def _shown(match: re.Match[str]) -> str:
-    content = unescape(match[2]).replace(_BREAK, " ")
+    content = unescape(match[2]).replace(_BREAK, " ").replace(_BAR, "|")
     html = ""
     if match[1] != _PENDING:
         html = mathml(content.strip(), is_display=match[1] in (_MARKS["$$"], _MARKS["\\["]))

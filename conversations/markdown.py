@@ -64,7 +64,7 @@ class Markdown:
         if text.count(">") > MAX_QUOTE_DEPTH:
             text = _DEEP_QUOTE.sub(r"\1\\", text)
         html = self._html(text + closing, draft=draft)
-        if closing and is_read(html, closing):
+        if closing and is_read(html, closing, text):
             html = self._html(text, draft=draft)
         html = _CODE_BLOCK.sub(_draft_code_block if draft else _code_block, html)
         return sanitised(_with_hosts(_without_images(_with_table_boxes(html))))
@@ -208,11 +208,14 @@ _TAG = re.compile(r"<[^>]*>")
 
 
 def _with_hosts(html: str) -> str:
-    """Behind each link the host that it leads to, unless its text says so."""
+    """Behind each link the host that it leads to, unless its text says so; else no link."""
     return _ANCHOR.sub(_with_host, html) if "<a href" in html else html
 
 
 def _with_host(match: re.Match[str]) -> str:
+    if not match[1]:
+        # Its address is still to come, or there is none.
+        return match[3]
     host = _host_of(unescape(match[1]))
     if not host or host in unescape(_TAG.sub("", match[3])).casefold():
         return match[0]

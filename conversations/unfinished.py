@@ -15,69 +15,87 @@ from .formulas import CLOSINGS, formula_end, is_pending
 
 # What is longer is shown as it is rather than held back.
 MAX_LINE = 500
-MAX_LABEL = 200
+MAX_LABEL = 60
+MAX_FORMULA = 200
 MAX_PARAGRAPH = 8_000
 # Marks within marks, which are closed.
 MAX_OPEN = 20
 
 # What lists and quotes put in front of a line.
-_CONTAINERS = r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t]+)*"
+_CONTAINERS = r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)])[ \t][ \t>]*)*"
 _FENCE = re.compile(rf"^{_CONTAINERS}(`{{3,}}|~{{3,}})(.*)$", re.MULTILINE)
 _FENCE_BEGUN = re.compile(rf"{_CONTAINERS}(?:`{{3,}}[^`]*|~{{3,}}.*)")
+_FENCE_END = re.compile(r"[ \t>]*(?:`+|~+)[ \t]*")
 # Marks, or what may become marks, and nothing that is marked yet.
 _MARKS_ALONE = re.compile(
     rf"{_CONTAINERS}(?:[-+=*_#~`:|\\$][-+=*_#~`:|\\$ \t]*|\d{{1,9}}[.)]?|!?\[[ xX]?\]?[ \t]*)?"
 )
+# What a label stands for; a definition is no text at all.
+_DEFINITION = re.compile(r"[ \t>]*\[[^\[\]]{1,200}\]:[ \t]*+(?:\S++(?:[ \t]++(?:[\"'(].*+)?)?)?")
 _ROW = re.compile(r"[ \t>]*\|")
 _DELIMITER_ROW = re.compile(r"^[ \t>]*+(?=[^\n]*\|)(?=[^\n]*-)[|: \t-]++$", re.MULTILINE)
 # Where no paragraph goes on from the line before.
 _BLOCK_START = re.compile(r"[ \t>]*(?:(?:[-*+]|\d{1,9}[.)]|#{1,6})[ \t]|\||$)")
 
+# The address of a link, and one whose end is still to come: a title may follow, nothing else.
+_ADDRESS = r"\]\((?:[^()\n]++|\([^()\n]*+\))*+\)"
+_ADDRESS_BEGUN = (
+    r"\]\((?=[^\n]{0,2000}\Z)(?:[^()\s]++|\([^()\s]*+\)?+)*+(?:[ \t]++(?:[\"'(][^\n]*+)?)?\Z"
+)
 _TOKEN = re.compile(
-    r"\\[(\[]|\\.|\\\Z|`+|\$\$?|<https?://[^>\s]*>?|https?://[^\s)>\]*]+"
-    r"|!?\[|\]\((?:[^()\n]++|\([^()\n]*+\))*+\)|\]\((?:[^()\n]++|\([^()\n]*+\)?+)*+\Z|\]"
-    r"|\*+|_+|~+",
+    r"\\[(\[]|\\.|\\\Z|`+|\$\$?|<https?://[^>\s]*>?|https?://[^\s)>\]*]+|!?\["
+    rf"|(?P<address>{_ADDRESS})|(?P<begun>{_ADDRESS_BEGUN})|\]|\*+|_+|~+",
     re.DOTALL,
 )
-# A label that is rather one of these is none of a link: a note's number, a check box.
-_NO_LABEL = re.compile(r"[\d\s^]|[xX]?\]")
 # A word in prose, which no formula between single dollars holds.
 _WORD = re.compile(r"(?<![\\{A-Za-z])[A-Za-z]{3,}")
 _TAG = re.compile(r"<[^>]*>")
 
+# What opens emphasis: the character, how many, and where the first stands.
+Mark = tuple[str, int, int]
+
 
 def settled(text: str) -> tuple[str, str]:
     """As much of `text` as is decided, and what closes the marks that are open at its end."""
-    shown = _without_undecided_lines(text)
-    if shown is None:
+    line = text.rfind("\n") + 1
+    if _ends_in_fence(text[:line]):
+        return text[:line] if _FENCE_END.fullmatch(text, line) else text, ""
+    text = _without_undecided_lines(text, line)
+    start = _paragraph(text)
+    is_over = text.count("\n", len(text.rstrip())) > 1
+    if is_over or len(text) - start > MAX_PARAGRAPH:
         return text, ""
-    start = _paragraph(shown)
-    is_over = shown.count("\n", len(shown.rstrip())) > 1
-    if is_over or len(shown) - start > MAX_PARAGRAPH:
-        return shown, ""
-    paragraph, closing = _closed(shown[start:])
-    return shown[:start] + paragraph, closing
+    paragraph, closing = _closed(text[start:])
+    line = paragraph.rfind("\n") + 1
+    if len(paragraph) < len(text) - start and _MARKS_ALONE.fullmatch(paragraph, line):
+        # What is left of the line would be taken for something else.
+        paragraph, closing = _closed(paragraph[:line])
+    return text[:start] + paragraph, closing
 
 
-def is_read(html: str, closing: str) -> bool:
+def is_read(html: str, closing: str, text: str) -> bool:
     """Whether some of what was added to close marks became text, where Markdown has no marks.
 
-    `html` is the engine's; what was added stands at its end, where no other marks are.
+    `html` is what the engine made of `text` and `closing`: what was added stands at its end.
     """
-    return _TAG.sub("", html[-MAX_LINE:]).rstrip().endswith(tuple(closing.strip()))
+    shown = _TAG.sub("", html).rstrip()
+    # Some of these at the end of `text` are marks, before others that are characters.
+    return _run_at_end(shown, closing) > _run_at_end(text.rstrip(), closing + "*_~`")
 
 
-def _without_undecided_lines(text: str) -> str | None:
-    """`text` up to where its last lines may become another block; None in a code block."""
-    start = text.rfind("\n") + 1
+def _run_at_end(text: str, characters: str) -> int:
+    return len(text) - len(text.rstrip(characters))
+
+
+def _without_undecided_lines(text: str, start: int) -> str:
+    """`text` up to where its last lines, the very last from `start` on, may become other blocks."""
     line = text[start:]
-    if _ends_in_fence(text[:start]):
-        return None
     if len(line) > MAX_LINE:
         return text
-    is_held = bool(_MARKS_ALONE.fullmatch(line) or _FENCE_BEGUN.fullmatch(line))
-    is_row = bool(_ROW.match(line)) and not is_held
-    if line and not is_held and not is_row:
+    begun = (_MARKS_ALONE, _FENCE_BEGUN, _DEFINITION)
+    is_held = any(pattern.fullmatch(line) for pattern in begun)
+    is_row = not is_held and bool(_ROW.match(line))
+    if not is_held and not is_row:
         return text
     before = text.rfind("\n", 0, max(0, start - 1)) + 1
     if not start or not _ROW.match(text, before, start):
@@ -119,19 +137,19 @@ def _paragraph(text: str) -> int:
 
 def _closed(text: str) -> tuple[str, str]:
     """A paragraph without undecided characters at its end, and what closes its open marks."""
-    # What has been opened: a mark and how often, or a bracket and where it stands.
-    marks: list[tuple[str, int]] = []
+    marks: list[Mark] = []
+    # Where brackets stand that are open.
     brackets: list[int] = []
     position = 0
     while token := _TOKEN.search(text, position):
         start, position = token.span()
         found = token[0]
         if found == "\\":
-            return _ended(text[:start], marks)
+            return _ended(text[:start], marks, brackets)
         if found[0] == "`":
             closing = re.compile(rf"(?<!`){found}(?!`)").search(text, position)
             if closing is None:
-                return _in_code(text, start, position, marks)
+                return _in_code(text, start, position, marks, brackets)
             position = closing.end()
         elif found in CLOSINGS:
             end = formula_end(text, found, position, len(text))
@@ -139,79 +157,87 @@ def _closed(text: str) -> tuple[str, str]:
                 # It is shown as its source for the moment, which holds no marks.
                 return text, ""
             if end is None and _may_be_formula(text, start, found):
-                return _ended(text[:start], marks)
+                return _ended(text[:start], marks, brackets)
             position = end or position
         elif found in ("[", "!["):
             brackets.append(start)
-        elif found[0] == "]":
-            if not brackets:
-                continue
-            opening = brackets.pop()
-            if position == len(text) and found.count("(") >= found.count(")") + (found != "]"):
-                return _ended(_without_link(text, opening, start), marks)
+        elif found[0] == "]" and brackets:
+            if token["begun"]:
+                return _linked(text[:start], brackets.pop(), marks, brackets)
+            if token["address"] or position < len(text):
+                brackets.pop()
         elif found[0] in "*_~" and not _take(text, start, found, marks):
-            return _ended(text[:start], marks)
-    if brackets and len(text) - brackets[-1] <= MAX_LABEL:
-        text = _without_link(text, brackets[-1], len(text))
-    return _ended(text, marks)
+            return _ended(text[:start], marks, brackets)
+    return _ended(text, marks, brackets)
 
 
-def _ended(text: str, marks: list[tuple[str, int]]) -> tuple[str, str]:
-    closing = "".join(mark * count for mark, count in reversed(marks))
+def _ended(text: str, marks: list[Mark], brackets: list[int]) -> tuple[str, str]:
+    """`text` without a label that may be a link's, or a mark that marks nothing yet, at its end."""
+    end = len(text)
+    text = text[: next((at for at in brackets if end - at <= MAX_LABEL), end)]
+    marks = [mark for mark in marks if mark[2] < len(text)]
+    while marks and len(text.rstrip()) <= marks[-1][1] + marks[-1][2]:
+        text = text[: marks.pop()[2]]
+    closing = _closing(marks)
     return (text.rstrip(), closing) if closing else (text, "")
 
 
-def _in_code(text: str, start: int, end: int, marks: list[tuple[str, int]]) -> tuple[str, str]:
+def _closing(marks: list[Mark]) -> str:
+    return "".join(mark * count for mark, count, _ in reversed(marks))
+
+
+def _in_code(
+    text: str, start: int, end: int, marks: list[Mark], brackets: list[int]
+) -> tuple[str, str]:
     """Code that has begun, with `text[start:end]`, is closed; what is around it is, too."""
     # Backticks at its end may become what closes it.
-    content = text.rstrip().rstrip("`").rstrip()
-    if len(content) <= start:
-        return _ended(text[:start], marks)
-    return content, text[start:end] + _ended("", marks)[1]
+    content = text.rstrip("` \t\n")
+    if len(content) <= end or any(len(content) - at <= MAX_LABEL for at in brackets):
+        return _ended(text[:start], marks, brackets)
+    return content, text[start:end] + _closing(marks)
+
+
+def _linked(label: str, opening: int, marks: list[Mark], brackets: list[int]) -> tuple[str, str]:
+    """`label` ends with that of a link, from `opening` on: it leads nowhere for the moment."""
+    inner = [mark for mark in marks if mark[2] > opening]
+    outer = [mark for mark in marks if mark[2] < opening]
+    if not label[opening:].strip("![ "):
+        return _ended(label[:opening], outer, brackets)
+    return label, f"{_closing(inner)}](){_closing(outer)}"
 
 
 def _may_be_formula(text: str, start: int, opening: str) -> bool:
     """Whether what begins at `start` reads like a formula in a line so far."""
     rest = text[start + len(opening) :]
-    if len(rest) > MAX_LABEL or "\n" in rest or "`" in rest:
+    if len(rest) > MAX_FORMULA or "\n" in rest or "`" in rest:
         return False
     if opening != "$":
         return True
     return not rest or not (rest[0].isspace() or rest[0].isdigit() or _WORD.search(rest))
 
 
-def _without_link(text: str, opening: int, label_end: int) -> str:
-    """`text` with the label alone of the link that begins at `opening` and has not ended."""
-    start = opening + (2 if text[opening] == "!" else 1)
-    # Without its address it may be a note, a box or an index as well.
-    is_sure = text.startswith("](", label_end)
-    if not is_sure and (_NO_LABEL.match(text, start) or _kind(text[:opening][-1:]) == "word"):
-        return text
-    return text[:opening] + text[start:label_end]
-
-
-def _take(text: str, start: int, run: str, marks: list[tuple[str, int]]) -> bool:
+def _take(text: str, start: int, run: str, marks: list[Mark]) -> bool:
     """Let a run of marks close and open emphasis, as CommonMark 6.2 says it.
 
-    False if it stands at the end and what it does is not decided yet.
+    False if nothing but white space follows, and what it does is not decided yet.
     """
     mark, count, end = run[0], len(run), start + len(run)
-    before, after = _kind(text[start - 1 : start]), _kind(text[end : end + 1])
+    before, after = _kind(text[max(0, start - 1) : start]), _kind(text[end : end + 1])
     # Within a word it is rather a product, or a name, than emphasis.
     may_open = after != "space" and before != "word" and (mark != "_" or before != "wide")
     may_close = before != "space" and (before != "mark" or after != "word")
     may_close = may_close and (mark != "_" or after not in ("word", "wide"))
-    while may_close and count and any(one == mark for one, _ in marks):
+    while may_close and count and any(one == mark for one, _, _ in marks):
         while marks[-1][0] != mark:
             marks.pop()
-        _, open_count = marks.pop()
-        if open_count > count:
-            marks.append((mark, open_count - count))
-        count = max(0, count - open_count)
-    if count and end == len(text):
+        _, opened, at = marks.pop()
+        if opened > count:
+            marks.append((mark, opened - count, at))
+        count = max(0, count - opened)
+    if count and after == "space" and not text[end:].strip():
         return False
     if count and may_open and (mark != "~" or count == 2) and len(marks) < MAX_OPEN:
-        marks.append((mark, count))
+        marks.append((mark, count, end - count))
     return True
 
 

@@ -233,7 +233,8 @@ class Tab:
             return
         body = self.document.find(f"stream-{self.watched.stream}-body")
         assert body is not None
-        if words(body.text()) != self.watched.expected.words(end):
+        is_over = "data-stream" not in element.attributes
+        if words(body.text()) != self.watched.expected.words(end, is_over=is_over):
             self.sight.problem(f"at {end} the page shows another text")
         self.watched.saw(self.sight, end)
 

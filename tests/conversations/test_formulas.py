@@ -108,6 +108,12 @@ def test_what_cannot_be_converted_shows_its_source(tex: str) -> None:
     assert RUST.render(f"$${tex}$$").count("math-source") == 1
 
 
+def test_a_bar_in_a_formula_ends_no_cell() -> None:
+    html = RUST.render("| a | b |\n|---|---|\n| $|x|$ | $c$ |\n\nAnd $d$.")
+    assert html.count("<math") == 3
+    assert html.count("<td>") == 2
+
+
 def test_a_long_one_is_text() -> None:
     assert "<math" in RUST.render(f"$${'x' * (MAX_CHARS - 10)}$$")
     assert "<math" not in RUST.render(f"$${'x' * MAX_CHARS}$$")

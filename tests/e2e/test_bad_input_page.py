@@ -14,6 +14,7 @@ from tests.services import Server
 from .conftest import count
 from .test_continue import LOOKS
 from .test_page import COMPOSER, forget_conversations
+from .test_reading import FRAMES
 from .test_sidebar import TITLE, choose, row, start_chat
 from .test_story import ENDED, ask, wait_for_text
 
@@ -47,7 +48,7 @@ def look_at(shot: Callable[..., None]) -> Callable[[Page, str], None]:
         for one in LOOKS:
             page.emulate_media(color_scheme=one.theme)
             page.set_viewport_size({"width": one.width, "height": one.height})
-            page.wait_for_timeout(250)
+            page.evaluate(FRAMES)
             assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), one
             shot(page, f"bad-{name}-{one.theme}-{one.width}")
         page.emulate_media(color_scheme="light")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.services import Server
+from tests.services import Server, wait_until
 
 from .conftest import count
 from .test_continue import LOOKS, put_on
@@ -174,10 +174,7 @@ def test_a_deleted_chat_goes_for_good_when_undo_is_over(server: Server, page: Pa
     start_chat(page, "Delete me")
     choose(page, "Delete me", "Delete")
     page.wait_for_selector("#toast >> text=Undo")
-    for _ in range(100):
-        if count(server, "conversations_conversation") == 0:
-            break
-        page.wait_for_timeout(200)
+    wait_until(lambda: not count(server, "conversations_conversation"), "the chat is removed")
     assert count(server, "conversations_message") == 0
     page.click("#toast >> text=Undo")
     page.wait_for_selector("text=This chat no longer exists.")

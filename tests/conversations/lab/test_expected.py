@@ -8,13 +8,20 @@ from conversations.markdown import renderer
 TEXT = Script(name="s00", tokens=250).answer
 
 
+def shown(html: str) -> str:
+    return words(parse(html).text())
+
+
 def test_every_prefix_is_what_the_whole_renderer_shows():
     expected = Expected(TEXT)
     for end in range(0, len(TEXT) + 1, 7):
-        assert expected.words(end) == words(parse(renderer.render(TEXT[:end])).text()), end
+        live = renderer.live(TEXT[:end])
+        running = shown(live.closed_html + live.open_html)
+        assert expected.words(end, is_over=False) == running, end
+        assert expected.words(end, is_over=True) == shown(renderer.render(TEXT[:end])), end
 
 
 def test_a_page_that_shows_less_than_before_is_answered_too():
     expected = Expected(TEXT)
-    expected.words(len(TEXT))
-    assert expected.words(50) == words(parse(renderer.render(TEXT[:50])).text())
+    expected.words(len(TEXT), is_over=True)
+    assert expected.words(50, is_over=True) == shown(renderer.render(TEXT[:50]))
