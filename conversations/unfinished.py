@@ -17,7 +17,7 @@ from .formulas import CLOSINGS, formula_end, is_pending
 MAX_LINE = 500
 MAX_LABEL = 60
 MAX_FORMULA = 200
-MAX_PARAGRAPH = 8_000
+MAX_PARAGRAPH = 4_000
 # Marks within marks, which are closed.
 MAX_OPEN = 20
 
@@ -42,6 +42,8 @@ _ADDRESS = r"\]\((?:[^()\n]++|\([^()\n]*+\))*+\)"
 _ADDRESS_BEGUN = (
     r"\]\((?=[^\n]{0,2000}\Z)(?:[^()\s]++|\([^()\s]*+\)?+)*+(?:[ \t]++(?:[\"'(][^\n]*+)?)?\Z"
 )
+# Each token begins so; found ten times faster than the tokens themselves.
+_BEGINNING = re.compile(r"[\\`$<!\[\]*_~]|https?://")
 _TOKEN = re.compile(
     r"\\[(\[]|\\.|\\\Z|`+|\$\$?|<https?://[^>\s]*>?|https?://[^\s)>\]*]+|!?\["
     rf"|(?P<address>{_ADDRESS})|(?P<begun>{_ADDRESS_BEGUN})|\]|\*+|_+|~+",
@@ -141,7 +143,11 @@ def _closed(text: str) -> tuple[str, str]:
     # Where brackets stand that are open.
     brackets: list[int] = []
     position = 0
-    while token := _TOKEN.search(text, position):
+    while beginning := _BEGINNING.search(text, position):
+        position = beginning.end()
+        token = _TOKEN.match(text, beginning.start())
+        if token is None:
+            continue
         start, position = token.span()
         found = token[0]
         if found == "\\":
