@@ -52,8 +52,12 @@ def test_follow_ups_wait_in_every_tab_and_are_sent_one_after_the_other(
 ) -> None:
     ask(page, "First")
     wait_for_text(page)
+    # What waits is answered by the model that is chosen then.
+    page.select_option("select[name=model]", "openai:brief")
+    page.wait_for_selector("option[value='openai:brief'][selected]", state="attached")
     other = context.new_page()
     other.goto(page.url)
+    page.focus(COMPOSER)
     send(page, "Second")
     assert page.evaluate("document.activeElement.id") == "composer-text"
     send(other, "Third")
