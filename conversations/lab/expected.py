@@ -32,7 +32,7 @@ class Expected:
         while (heading := self._text.find(HEADING, self._ends[-1], end)) >= 0:
             settled = heading + len("\n\n")
             part = self._text[self._ends[-1] : settled]
-            self._words.append(_joined(self._words[-1], part, is_over=True))
+            self._words.append(_joined(self._words[-1], part, is_over=False))
             self._ends.append(settled)
         at = bisect_right(self._ends, end) - 1
         return _joined(self._words[at], self._text[self._ends[at] : end], is_over=is_over)
