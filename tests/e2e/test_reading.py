@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pytest
@@ -105,7 +106,7 @@ def test_a_jump_to_an_old_message_reaches_the_newest_by_scrolling(
     assert page.get_attribute("#shown [name=last]", "value") == "0"
 
 
-def test_the_smallest_step_up_is_a_wish_to_stay(page: Page) -> None:
+def test_the_smallest_step_up_is_a_wish_to_stay(page: Page, shot: Callable[..., None]) -> None:
     ask(page)
     wait_for_text(page)
     page.wait_for_function(
@@ -115,6 +116,7 @@ def test_the_smallest_step_up_is_a_wish_to_stay(page: Page) -> None:
     page.mouse.move(600, 300)
     page.mouse.wheel(0, -20)
     page.wait_for_selector(".to-bottom", state="visible")
+    shot(page, "reading-new-text")
     page.focus(".to-bottom")
     page.keyboard.press("Enter")
     page.wait_for_selector(".to-bottom", state="hidden")
