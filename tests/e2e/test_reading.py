@@ -184,6 +184,37 @@ def test_no_text_that_was_closed_is_typed_again(page: Page) -> None:
     assert page.evaluate("retyped") == []
 
 
+# What moves within the answer from the frame in which it was drawn first.
+MOVED = """
+window.moved = [];
+let before = [];
+const look = () => {
+  const body = document.querySelector(".message-assistant:last-child .stream-body");
+  if (body) {
+    const { top } = body.getBoundingClientRect();
+    const now = [...body.querySelectorAll("h1, h2, p, li, tr, pre")].map((block) => (
+      { name: block.tagName, depth: Math.round(block.getBoundingClientRect().top - top) }
+    ));
+    now.forEach(({ name, depth }, number) => {
+      const known = before[number];
+      if (known?.name === name && known.depth !== depth) moved.push([name, known.depth, depth]);
+    });
+    before = now;
+  }
+  requestAnimationFrame(look);
+};
+look();
+"""
+
+
+def test_no_block_moves_while_the_answer_is_written(page: Page) -> None:
+    page.add_init_script(MOVED)
+    ask(page, model="brief")
+    page.wait_for_selector(ENDED)
+    assert page.locator(".message-assistant:last-child :is(h1, p, li, tr, pre)").count() > 30
+    assert page.evaluate("moved") == []
+
+
 def test_what_is_read_stays_in_its_place_whatever_happens_around_it(page: Page) -> None:
     ask_at_length(page)
     page.mouse.move(600, 150)
