@@ -45,8 +45,7 @@ function onScroll() {
   // to leave: a page that becomes narrower scrolls by itself.
   const isHere = isUp ? isAtVeryEnd() : isStuck || isAtEnd();
   // Where later messages are still to come it is not the end, and they must not be skipped.
-  // Asked last: it looks through the whole page, and text that is followed scrolls with each frame.
-  isStuck = isHere && (isStuck || (!isSelecting() && !$(".elsewhere-later")));
+  isStuck = isHere && (isStuck || !isSelecting()) && !hasLater;
   if (isStuck) endButton.hidden = true;
 }
 
@@ -164,9 +163,12 @@ export function watchScroller() {
 
 const NEAR = "800px 0px";
 let nearness = null;
+// Looked for here, once for what is put in: text that is followed scrolls with each frame.
+let hasLater = false;
 
 export function watchEdges() {
   nearness?.disconnect();
+  hasLater = Boolean($(".elsewhere-later"));
   if (!scroller) return;
   const told = ({ isIntersecting, target }) => isIntersecting && window.htmx.trigger(target, "chat:near");
   nearness = new IntersectionObserver((entries) => entries.forEach(told), { root: scroller, rootMargin: NEAR });
