@@ -193,11 +193,12 @@ const look = () => {
   if (body) {
     const { top } = body.getBoundingClientRect();
     const now = [...body.querySelectorAll("h1, h2, p, li, tr, pre")].map((block) => (
-      { name: block.tagName, depth: Math.round(block.getBoundingClientRect().top - top) }
+      { name: block.tagName, depth: block.getBoundingClientRect().top - top }
     ));
     now.forEach(({ name, depth }, number) => {
       const known = before[number];
-      if (known?.name === name && known.depth !== depth) moved.push([name, known.depth, depth]);
+      const isMoved = known?.name === name && Math.abs(known.depth - depth) > 1;
+      if (isMoved) moved.push([name, known.depth, depth]);
     });
     before = now;
   }
