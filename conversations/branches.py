@@ -75,7 +75,6 @@ def _copy(path: list[Message], conversation: Conversation) -> Message:
             reasoning_seconds=one.reasoning_seconds,
             model=one.model,
             usage=one.usage,
-            version=1,
             created_at=one.created_at,
         )
         for one in path

@@ -4,26 +4,72 @@ import { $, leaveForm, say, words } from "./page.js";
 
 // --- For screen readers: silent while text streams in, told once when it begins and once when it ends
 
-let running = null; // the answer whose beginning was told
+const TOLD_MS = 500; // so long a sentence stands before another may take its place
+const OPEN = ':is([data-status="pending"], [data-status="streaming"])';
 
+let running = null; // the stream and the message of the answer whose beginning was told
+let known = { chat: null, version: 0 }; // what began by this version of this chat is no news
+let telling = Promise.resolve();
+
+// One after the other: two at once would be one change, and the first never heard.
 function tell(sentence) {
-  $("#announcer").textContent = sentence;
+  telling = telling.then(() => {
+    $("#announcer").textContent = sentence;
+    return new Promise((resolve) => setTimeout(resolve, TOLD_MS));
+  });
+}
+
+function tellStart() {
+  tell($("#announcer").dataset.started);
+}
+
+function tellEnd(message) {
+  tell($(".actions-shown .state", message)?.textContent ?? $("#announcer").dataset.done);
 }
 
 export function tellAnswers() {
-  const stream = $('.stream[data-stream]:is([data-status="pending"], [data-status="streaming"])');
-  if (stream) {
-    // The server knows for how long it thinks, not whether it still does.
-    showThinking(stream);
-    const id = stream.dataset.stream;
-    if (running?.id === id) return;
-    running = { id, message: stream.closest(".message").id };
-    tell($("#announcer").dataset.started);
-  } else if (running) {
-    // Not in the page any more: the reader has gone to another chat.
+  if (running && !$(`.stream[data-stream="${running.stream}"]${OPEN}`)) {
+    // Where it is not in the page any more, the reader has gone to another chat.
     const message = document.getElementById(running.message);
     running = null;
-    if (message) tell($(".actions-shown .state", message)?.textContent ?? $("#announcer").dataset.done);
+    if (message) tellEnd(message);
+  }
+  const stream = $(`.stream[data-stream]${OPEN}`);
+  // The server knows for how long it thinks, not whether it still does.
+  if (stream) showThinking(stream);
+  const { topic, version } = $("#state")?.dataset ?? {};
+  if (known.chat !== topic) known = { chat: topic, version: isBegunHere(topic) ? 0 : Number(version ?? 0) };
+  const answer = [...document.querySelectorAll(".message-assistant")].at(-1);
+  const begun = Number(answer?.dataset.version ?? 0);
+  if (stream && !running) {
+    running = { stream: stream.dataset.stream, message: stream.closest(".message").id };
+    tellStart();
+  } else if (!stream && begun > known.version) {
+    // Over before the page has seen it run: refused at once, or quicker than the page.
+    tellStart();
+    tellEnd(answer);
+  }
+  known.version = Math.max(known.version, begun, Number(version ?? 0));
+}
+
+// A chat that a form of this tab has begun, on this page or the one before: its answer is news.
+document.addEventListener("htmx:beforeOnLoad", ({ detail: { xhr, requestConfig } }) => {
+  const address = xhr.getResponseHeader("HX-Push-Url") ?? xhr.getResponseHeader("HX-Redirect");
+  if (!address || requestConfig.verb !== "post") return;
+  try {
+    sessionStorage.setItem("begun", address);
+  } catch {
+    // Storage is forbidden: an answer that is over at once is not told.
+  }
+});
+
+function isBegunHere(topic = "") {
+  try {
+    const address = sessionStorage.getItem("begun");
+    if (topic) sessionStorage.removeItem("begun");
+    return Boolean(topic && address?.includes(topic.split(":")[1]));
+  } catch {
+    return false;
   }
 }
 

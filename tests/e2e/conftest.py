@@ -52,8 +52,7 @@ SCRIPTS = {
     "cut": Script(text=ANSWER, size=12, rate=50, cut_after=12),
     # Its maximum makes several answers of it.
     "short": Script(text=ANSWER, size=12, rate=40, most=10),
-    # Late enough to be seen as it begins.
-    "limited": Script(status=429, retry_after="60", delay=1.0),
+    "limited": Script(status=429, retry_after="60"),
     "thinking": Script(
         text=ANSWER, size=12, rate=10, reasoning=THOUGHT, think_after=0, think_seconds=4
     ),

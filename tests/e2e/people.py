@@ -40,14 +40,18 @@ class Person:
             response.raise_for_status()
             return await response.text()
 
-    async def ask(self, site: str, content: str, model: str = "echo:echo") -> str:
-        """Send a first message by the start page's form; the id of the answer's stream."""
+    async def send(self, site: str, content: str, model: str = "echo:echo") -> str:
+        """Send a first message by the start page's form; the chat's page."""
         form = composer_of(await self.get(site + "/"))
         fields = form.fields | {"content": content, "model": model}
         headers = {"Referer": site + "/", "Origin": site}
         async with self.http.post(site + form.action, data=fields, headers=headers) as response:
             assert response.status == 200, await response.text()
-            match = STREAM.search(await response.text())
+            return await response.text()
+
+    async def ask(self, site: str, content: str, model: str = "echo:echo") -> str:
+        """As `send`; the id of the answer's stream, which must not be over at once."""
+        match = STREAM.search(await self.send(site, content, model))
         assert match
         return match[1]
 

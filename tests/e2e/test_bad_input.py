@@ -108,7 +108,7 @@ async def test_the_log_holds_neither_keys_nor_what_people_wrote(tmp_path: Path) 
         with running_server(tmp_path, env) as server:
             async with Person() as person:
                 for model in FAILURES:
-                    await person.ask(server.url, f"{WORDS} {model}", f"openai:{model}")
+                    await person.send(server.url, f"{WORDS} {model}", f"openai:{model}")
                 url, fields = await start_form(person, server)
                 for data in (
                     {"content": WORDS * 2000},
