@@ -121,11 +121,24 @@ async def test_a_disk_that_has_room_again_in_a_moment_costs_a_delay_only(disk: D
         assert (final.status, final.length) == (Status.DONE, 7 + 50 * PAGE_BYTES)
 
 
+async def reconnect() -> None:
+    """Give the threads that hand texts over new connections: the limit is one of connections."""
+    barrier = threading.Barrier(THREADS["generators"])
+
+    def close() -> None:
+        barrier.wait(10)
+        connections.close_all()
+
+    await asyncio.gather(*(run_generator(close) for _ in range(barrier.parties)))
+
+
 async def test_an_end_is_stored_though_there_is_no_room_to_hand_its_text_over(disk: Disk) -> None:
     def copy(stream: Stream, body: str) -> None:
         Stream.objects.filter(pk=stream.pk).update(params={"copy": body * 50 * PAGE_BYTES})
 
     await disk.limit(8)
+    # A sweep must find no more room than the writer.
+    await reconnect()
     async with running_supervisor() as supervisor, tap(on_end=copy) as generator:
         stream = await create("tests.tap")
         generator.say("x", None)
@@ -133,15 +146,7 @@ async def test_an_end_is_stored_though_there_is_no_room_to_hand_its_text_over(di
         assert (final.status, final.end_reason) == (Status.DONE, EndReason.COMPLETE)
         assert final.hook_pending
         disk.free()
-
-        barrier = threading.Barrier(THREADS["generators"])
-
-        def reconnect() -> None:
-            barrier.wait(10)
-            connections.close_all()
-
-        # The limit is one of connections; the sweep's threads keep theirs.
-        await asyncio.gather(*(run_generator(reconnect) for _ in range(barrier.parties)))
+        await reconnect()
 
         async def handed_over() -> bool:
             await supervisor.sweep_once()
