@@ -11,7 +11,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
@@ -78,14 +78,12 @@ def chromium_path() -> str:
     refuse(Missing("Chromium", "chromium"))
 
 
-@contextmanager
-def running_server(
+def new_server(
     folder: Path, env: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
-) -> Iterator[Server]:
-    """A started `Server` whose files are in `folder`; `env` are its settings.
+) -> Server:
+    """A `Server`, not started, whose files are in `folder`; `env` are its settings.
 
-    Without a DATABASE_URL of its own it gets a migrated SQLite file. When the body of the `with`
-    fails, the end of the server's log is told with the failure.
+    Without a DATABASE_URL of its own it gets a migrated SQLite file.
     """
     template = site_template()
     settings = site_env(folder / "db.sqlite3", template / "static") | dict(env or {})
@@ -93,10 +91,55 @@ def running_server(
         manage(settings, "migrate", "--verbosity=0")
     else:
         shutil.copy(template / "db.sqlite3", folder)
-    server = Server(folder, settings, arguments)
+    return Server(folder, settings, arguments)
+
+
+@contextmanager
+def running_server(
+    folder: Path, env: Mapping[str, str] | None = None, arguments: Sequence[str] = ()
+) -> Iterator[Server]:
+    """As `new_server`, started.
+
+    When the body of the `with` fails, the end of the server's log is told with the failure.
+    """
+    server = new_server(folder, env, arguments)
     with destroying(server):
         server.start()
         yield server
+
+
+class Servers:
+    """As `running_server`, one after the other: the next starts while a test has the one before.
+
+    A start takes a second, and a test with a browser mostly waits.
+    """
+
+    def __init__(self, new_folder: Callable[[], Path]) -> None:
+        self._new_folder = new_folder
+        self._env: dict[str, str] = {}
+        self._spare: Server | None = None
+
+    @contextmanager
+    def running(self, env: dict[str, str]) -> Iterator[Server]:
+        if self._spare is None or self._env != env:
+            self.close()
+            self._begin(env)
+        server = self._spare
+        assert server is not None
+        with destroying(server):
+            server.wait_ready()
+            # What the next test most likely asks for.
+            self._begin(env)
+            yield server
+
+    def _begin(self, env: dict[str, str]) -> None:
+        self._spare, self._env = new_server(self._new_folder(), env), env
+        self._spare.launch()
+
+    def close(self) -> None:
+        if self._spare:
+            self._spare.destroy()
+        self._spare = None
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from conversations.lab.provider import Script, process
-from tests.services import Server, running_server
+from tests.services import Server, Servers
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -83,7 +83,7 @@ def browser(chromium_path: str) -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def provider_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     with process(SCRIPTS, tmp_path_factory.mktemp("provider")) as port:
         yield port
@@ -95,8 +95,15 @@ def more_env() -> dict[str, str]:
     return {}
 
 
+@pytest.fixture(scope="session")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    servers = Servers(partial(tmp_path_factory.mktemp, "server"))
+    yield servers
+    servers.close()
+
+
 @pytest.fixture
-def server(provider_port: int, tmp_path: Path, more_env: dict[str, str]) -> Iterator[Server]:
+def server(provider_port: int, servers: Servers, more_env: dict[str, str]) -> Iterator[Server]:
     """A site that offers the scripted models and echo at the tutorial's pace."""
     env = {
         "OPENAI_BASE_URL": f"http://127.0.0.1:{provider_port}/v1",
@@ -104,7 +111,7 @@ def server(provider_port: int, tmp_path: Path, more_env: dict[str, str]) -> Iter
         "OPENAI_MODELS": ",".join(SCRIPTS),
         "DEFAULT_MODEL": "openai:slow",
     }
-    with running_server(tmp_path, env | more_env) as site:
+    with servers.running(env | more_env) as site:
         yield site
 
 
