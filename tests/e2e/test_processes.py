@@ -33,7 +33,10 @@ def site(
             "DATABASE_URL": postgres_database,
             "REDIS_URL": redis_url,
             "REDIS_PREFIX": tmp_path.name,
-            "ECHO_DELAY_MILLISECONDS": "60",
+            "ECHO_DELAY_MILLISECONDS": "45",
+            # A writer is taken for dead sooner, so that the tests do not wait for it.
+            "STREAMING_ABANDONED_SECONDS": "4",
+            "STREAMING_SWEEP_SECONDS": "1",
         }
         with ExitStack() as stack:
             servers = []

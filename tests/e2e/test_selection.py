@@ -30,9 +30,9 @@ CODE = (
     "Look:\n\n```python\n" + "".join(f"line_{n} = {n} * 2\n" for n in range(60)) + "```\n\nDone.\n"
 )
 SCRIPTS = {
-    # About 6 s each.
-    "prose": Script(text=PROSE, size=6, rate=60),
-    "code": Script(text=CODE, size=4, rate=60),
+    # About 5 s each.
+    "prose": Script(text=PROSE, size=6, rate=75),
+    "code": Script(text=CODE, size=4, rate=75),
     "swift": Script(text=PROSE + CODE + PROSE, size=8, rate=120),
 }
 BODY = ".message-assistant:last-child .stream-body"
@@ -62,7 +62,13 @@ def provider_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.fixture
 def more_env() -> dict[str, str]:
-    return {"OPENAI_MODELS": ",".join(SCRIPTS), "DEFAULT_MODEL": "openai:prose"}
+    return {
+        "OPENAI_MODELS": ",".join(SCRIPTS),
+        "DEFAULT_MODEL": "openai:prose",
+        # A killed writer is noticed sooner.
+        "STREAMING_ABANDONED_SECONDS": "4",
+        "STREAMING_SWEEP_SECONDS": "1",
+    }
 
 
 @pytest.fixture
