@@ -51,13 +51,23 @@ export function markCurrent() {
 
 // Beside the button that asked for it, whichever row that stands in.
 function openMenu(menu, button) {
-  const place = button.getBoundingClientRect();
+  const { bottom, left } = button.getBoundingClientRect();
   if (!menu.matches(":popover-open")) menu.showPopover();
-  const lowest = innerHeight - menu.offsetHeight - 8;
-  menu.style.top = `${Math.max(8, Math.min(place.bottom + 4, lowest))}px`;
-  menu.style.left = `${Math.min(place.left, innerWidth - menu.offsetWidth - 8)}px`;
+  putMenu(menu, bottom + 4, left);
   $(".menu-item", menu).focus();
 }
+
+function putMenu(menu, top, left) {
+  const lowest = innerHeight - menu.offsetHeight - 8;
+  menu.style.top = `${Math.max(8, Math.min(top, lowest))}px`;
+  menu.style.left = `${Math.min(left, innerWidth - menu.offsetWidth - 8)}px`;
+}
+
+// A phone that is turned does not leave it out of sight.
+addEventListener("resize", () => {
+  const menu = $("#chat-menu:popover-open");
+  if (menu) putMenu(menu, menu.offsetTop, menu.offsetLeft);
+});
 
 document.addEventListener("htmx:afterSwap", ({ target, detail }) => {
   if (target.id === "chat-menu") openMenu(target, detail.requestConfig.elt);
