@@ -12,7 +12,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import NoReturn
 
@@ -21,6 +21,15 @@ import pytest
 from conversations.lab import commands, services
 from conversations.lab.commands import Server, manage
 from conversations.lab.process import ROOT, Missing, destroying, free_port, listens, wait_until
+
+# What migrations have put in, and the index, which follows its table.
+KEPT_TABLES = (
+    "auth_permission",
+    "conversations_search",
+    "django_content_type",
+    "django_migrations",
+    "sqlite_",
+)
 
 __all__ = [
     "ROOT",
@@ -109,37 +118,54 @@ def running_server(
 
 
 class Servers:
-    """As `running_server`, one after the other: the next starts while a test has the one before.
+    """As `running_server`, for one test after the other: with the same settings it is one process.
 
-    A start takes a second, and a test with a browser mostly waits.
+    A start takes a second of the processor, a third of what a short test with a browser takes.
+    What a test leaves in the database is deleted; a server that it killed, stopped or paused, and
+    one that has served many, is not used again.
     """
+
+    MOST_TESTS = 25
 
     def __init__(self, new_folder: Callable[[], Path]) -> None:
         self._new_folder = new_folder
         self._env: dict[str, str] = {}
-        self._spare: Server | None = None
+        self._kept: Server | None = None
+        self._tests = 0
 
     @contextmanager
     def running(self, env: dict[str, str]) -> Iterator[Server]:
-        if self._spare is None or self._env != env:
+        if self._kept is None or self._env != env:
             self.close()
-            self._begin(env)
-        server = self._spare
-        assert server is not None
-        with destroying(server):
-            server.wait_ready()
-            # What the next test most likely asks for.
-            self._begin(env)
+            self._kept, self._env, self._tests = new_server(self._new_folder(), env), env, 0
+            self._kept.start()
+        server, self._kept = self._kept, None
+        process = server.process
+        self._tests += 1
+        try:
             yield server
-
-    def _begin(self, env: dict[str, str]) -> None:
-        self._spare, self._env = new_server(self._new_folder(), env), env
-        self._spare.launch()
+            is_usable = server.process is process and server.is_running
+            if is_usable and server.answers() and self._tests < self.MOST_TESTS:
+                empty(server.folder / "db.sqlite3")
+                self._kept = server
+        finally:
+            if self._kept is not server:
+                server.destroy()
 
     def close(self) -> None:
-        if self._spare:
-            self._spare.destroy()
-        self._spare = None
+        if self._kept:
+            self._kept.destroy()
+        self._kept = None
+
+
+def empty(database: Path) -> None:
+    """Delete what people have stored; numbers that were given to rows are not given again."""
+    with closing(sqlite3.connect(database, timeout=20)) as connection, connection:
+        connection.execute("BEGIN IMMEDIATE")
+        names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
+        for (name,) in names:
+            if not name.startswith(KEPT_TABLES):
+                connection.execute(f"DELETE FROM {name}")
 
 
 @functools.cache
