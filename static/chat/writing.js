@@ -86,13 +86,30 @@ document.addEventListener("input", (event) => {
   say("", event.target.form);
 });
 
+// A request may have to wait for another. What is sent is what stood there when it was asked for, and
+// it is sent once.
+const asked = new WeakMap();
+
+document.addEventListener("submit", (event) => {
+  const form = event.target;
+  if (form.id !== "composer") return;
+  if (asked.has(form)) {
+    event.preventDefault();
+    event.stopPropagation();
+  } else if (!event.submitter?.matches(".example")) asked.set(form, $("textarea", form).value);
+}, true);
+
+document.addEventListener("htmx:configRequest", ({ target, detail }) => {
+  if (asked.has(target)) detail.parameters.content = asked.get(target);
+});
+
 document.addEventListener("htmx:beforeRequest", (event) => {
   const form = event.target;
   // Its button cannot be pressed until the answer, and goes with it.
   if (form.matches("form[hx-disabled-elt]")) leaveForm(form);
   if (form.id !== "composer") return;
-  const isExample = event.detail.requestConfig.triggeringEvent?.submitter?.matches(".example");
-  const text = isExample ? "" : composerText().value;
+  const text = asked.get(form) ?? "";
+  asked.delete(form);
   const newest = newestMessage();
   say("");
   // On the form itself: the reader may be in another chat when its answer comes.

@@ -52,6 +52,24 @@ def test_shift_enter_breaks_the_line_and_what_is_typed_meanwhile_stays(page: Pag
     assert page.evaluate("document.activeElement.id") == "composer-text"
 
 
+def test_what_is_typed_while_a_message_waits_for_another_request_is_not_sent(page: Page) -> None:
+    held = []
+    page.route("**/read/", lambda route: held.append(route), times=1)
+    with page.expect_request("**/read/"):
+        ask(page, model="quick")
+    page.wait_for_selector(".stop-form", state="detached")
+    page.focus(COMPOSER)
+    page.keyboard.type("one")
+    page.keyboard.press("Enter")
+    page.keyboard.type(" and more")
+    page.keyboard.press("Enter")
+    assert page.locator(".message").count() == 2
+    held[0].continue_()
+    page.wait_for_function("() => document.querySelectorAll('.message').length === 4")
+    assert page.locator(".bubble").last.inner_text() == "one"
+    assert page.input_value(COMPOSER) == " and more"
+
+
 def test_enter_does_not_send_while_a_word_is_composed(page: Page) -> None:
     ask(page)
     wait_for_text(page)
