@@ -30,6 +30,14 @@ def think(page: Page) -> None:
     assert page.locator(PAST).count() == 0
 
 
+def test_that_it_thinks_is_told_once_before_anything_of_it_can_be_shown(page: Page) -> None:
+    think(page)
+    # As the page is drawn while only the mark that begins a thought is stored.
+    page.evaluate("document.querySelector('.stream-body').replaceChildren()")
+    assert page.locator(".thinking").count() == 1
+    assert page.locator(".thinking >> visible=true").count() == 0
+
+
 def html_of(page: Page) -> str:
     """Of the blocks of the answer, all closed."""
     blocks: list[str] = page.eval_on_selector_all(
